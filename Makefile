@@ -1,0 +1,48 @@
+# What one does with this tree. Recipes of more than a line or two are scripts in scripts/ and conformance/; each
+# installs what it needs (Debian packages, crates) and says so.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build run check test conformance bench vm vm-test bless deny install clean
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## Build the static release binary and leave it at target/rt
+	@scripts/build
+
+run: build ## Run a container on a demo bundle and print what it sees (root)
+	@scripts/demo target/rt
+
+check: ## Format, lints, unit tests, layers, licences: no root needed
+	@scripts/check
+
+test: ## All tests of the package; those that make containers want root
+	@scripts/test
+
+conformance: build ## The OCI's validation suite, beside Debian's crun and runc (root)
+	@conformance/validation/run
+
+bench: build ## Time rt beside Debian's crun and runc (root)
+	@conformance/bench/run
+
+vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
+	@conformance/vm/build
+	@conformance/vm/run 'uname -sr; systemctl is-system-running; cat /sys/fs/cgroup/cgroup.controllers'
+
+vm-test: ## All tests of the package in that machine (root)
+	@conformance/vm/test
+
+bless: ## Accept the plans of now as the golden ones; look at the diff before you commit
+	@RT_BLESS=1 scripts/test --test plans
+
+deny: ## Licences, sources and duplicates of the dependencies; installs cargo-deny
+	@scripts/deny
+
+install: build ## Install below DESTDIR and PREFIX (/usr/local)
+	install -D -m 755 target/rt '$(DESTDIR)$(PREFIX)/bin/rt'
+
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,71 @@
+//! `rt start`: lets a created container's workload run.
+
+use anyhow::{Result, bail};
+
+use super::bundle;
+use super::{create, delete, missing, store};
+use crate::cli::{Global, Start};
+use crate::hooks::{self, Point};
+use crate::host;
+use crate::log::Log;
+use crate::plan;
+use crate::spec;
+use crate::state::{Event, Record, Status};
+use crate::timings::Watch;
+
+/// "If `process` was not set, start must generate an error." The error is always said. Under --strict that is all, as the
+/// specification has it for errors; else the container has run its course, as under crun and as the validation suite has it.
+fn no_process(record: &Record, strict: bool, log: &Log) -> Result<()> {
+    let error = "/process: missing: a container without a process can't be started";
+    if strict {
+        bail!(error);
+    }
+    log.error(error);
+    host::kill_everything(record, libc::SIGKILL)?;
+    if let Some(init) = record.alive() {
+        host::wait_gone(&init, delete::PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Starts.
+pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
+    let mut watch = Watch::new(args.timings.is_some());
+    let store = store(global, false).map_err(missing)?;
+    let mut record = store.lock(&args.id).map_err(missing)?;
+    match record.status() {
+        Status::Created => {}
+        Status::Stopped => bail!("cannot start a container that has stopped"),
+        Status::Creating => bail!("cannot start a container that is still being created"),
+        Status::Running | Status::Paused => bail!("cannot start an already running container"),
+    }
+    let spec = spec::read_config(record.config.clone(), false)?.spec;
+    if spec.process().is_none() {
+        return no_process(&record, bundle::strict(global), log);
+    }
+    // The words for a failed step, and for the timings, are in the plan; only its start stage is looked at.
+    let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
+    let plan = plan::lower(&spec, &bundle::facts(None)?, &options)?.plan;
+    record.note(Event::Started)?;
+    let strict = bundle::strict(global);
+    let started = host::start_created(&record, &plan, &mut watch);
+    create::report(args.timings, &watch, &plan);
+    let failed = match started {
+        Err(trouble) => Some(trouble),
+        Ok(()) => {
+            let hooks = hooks::lower(&spec, Point::Poststart, strict);
+            let pid = record.init().map_or(0, |i| i.pid);
+            host::run_hooks(&hooks, &record.header, Status::Running, pid).into_iter().next()
+        }
+    };
+    match failed {
+        None => Ok(()),
+        Some(trouble) => {
+            // "Generate an error, stop the container, and continue the lifecycle at step 12": it is gone afterwards.
+            if let Err(e) = delete::remove(&store, record, log) {
+                log.warn(format!("{e:#}"));
+            }
+            Err(trouble.into())
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `rt update`: other limits for a container that exists. What is not named stays, and so does what is named with zero.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::{missing, status, store, unfit};
+use crate::cgroups::{self, Cgroup, Op, Purpose};
+use crate::cli::{Global, Update};
+use crate::error::Complaints;
+use crate::host::{self, Trouble};
+use crate::log::Log;
+use crate::spec;
+use crate::state::{Event, Status};
+use crate::step::{Stage, Step};
+
+/// The longest file of resources.
+const LIMIT: u64 = 1 << 20;
+
+/// Sets all of the limits, or none.
+pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
+    let mut record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
+    if matches!(status(&record), Status::Stopped | Status::Creating) {
+        bail!("container not running");
+    }
+    let asked = resources(args)?;
+    let mut cgroup = host::open_cgroup(&record).context("the container has no cgroup of its own to set limits in")?;
+    let steps = steps(&asked, &cgroup, log)?;
+    if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
+        && let Some(limit) = asked.pointer("/memory/limit").and_then(Value::as_u64).filter(|n| *n > 0)
+    {
+        cgroup.check_memory(limit)?;
+    }
+    apply(&mut cgroup, &steps)?;
+    // Only now: what later verbs read must be what is.
+    Ok(record.note(Event::Updated(asked))?)
+}
+
+fn apply(cgroup: &mut Cgroup, steps: &[Step<Op>]) -> Result<()> {
+    cgroup.update(steps).map_err(|(step, error)| {
+        let origin = Some(step.origin.clone());
+        Trouble { stage: Stage::Prepare, origin, step: step.op.to_string(), error }.into()
+    })
+}
+
+/// The typed steps; device rules last, for nothing is left to fail after them.
+fn steps(asked: &Value, cgroup: &Cgroup, log: &Log) -> Result<Vec<Step<Op>>> {
+    let read = spec::read_resources(asked.to_string().as_bytes(), false);
+    let (resources, warnings) = read.map_err(|e| unfit("resources", &e))?;
+    warnings.iter().for_each(|w| log.warn(w));
+    let placement = cgroup.placement();
+    let mut complaints = Vec::new();
+    let lowered = cgroups::lower_resources(&resources, &placement, "", Purpose::Update, &mut complaints);
+    lowered.warnings.iter().for_each(|w| log.warn(w));
+    let devices = resources.devices().as_deref();
+    let devices = devices.map(|list| cgroups::lower_devices(list, &placement, "/devices", &mut complaints));
+    if !complaints.is_empty() {
+        return Err(unfit("resources", &Complaints(complaints)));
+    }
+    Ok(lowered.steps.into_iter().chain(lowered.after_birth).chain(devices.flatten()).collect())
+}
+
+/// What is asked for, as one object like linux.resources. `devices` are in it only if they were asked for by `--devices`:
+/// engines send a bare "deny all" beside their limits, and don't mean it.
+fn resources(args: &Update) -> Result<Value> {
+    let from_stdin = [&args.resources, &args.devices].iter().filter(|f| f.as_deref() == Some(Path::new("-"))).count();
+    if from_stdin > 1 {
+        bail!("--resources and --devices cannot both be read from stdin");
+    }
+    let mut all = match &args.resources {
+        Some(file) => read(file).with_context(|| format!("--resources {}", file.display()))?,
+        None => json!({}),
+    };
+    let Some(object) = all.as_object_mut() else {
+        bail!("--resources: expected a JSON object like linux.resources");
+    };
+    object.remove("devices");
+    flags(args, object)?;
+    if let Some(file) = &args.devices {
+        let list = read(file).with_context(|| format!("--devices {}", file.display()))?;
+        if !list.is_array() {
+            bail!("--devices {}: expected a JSON list like linux.resources.devices", file.display());
+        }
+        object.insert("devices".into(), list);
+    }
+    Ok(all)
+}
+
+fn read(file: &Path) -> Result<Value> {
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(file)?.take(LIMIT).read_to_end(&mut bytes)?;
+    }
+    spec::json::parse(&bytes).map_err(|e| unfit("not JSON", &Complaints(e)))
+}
+
+fn flags(args: &Update, all: &mut Map<String, Value>) -> Result<()> {
+    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
+        bail!("--l3-cache-schema, --mem-bw-schema: Intel RDT is not enabled");
+    }
+    let mut set = |section: &str, name: &str, value: Option<Value>| {
+        let Some(value) = value else { return };
+        let section = all.entry(section).or_insert_with(|| json!({}));
+        if !section.is_object() {
+            *section = json!({});
+        }
+        section[name] = value;
+    };
+    set("blockIO", "weight", args.blkio_weight.map(Into::into));
+    set("cpu", "period", args.cpu_period.map(Into::into));
+    set("cpu", "quota", args.cpu_quota.map(Into::into));
+    set("cpu", "burst", args.cpu_burst.map(Into::into));
+    set("cpu", "shares", args.cpu_share.map(Into::into));
+    set("cpu", "realtimePeriod", args.cpu_rt_period.map(Into::into));
+    set("cpu", "realtimeRuntime", args.cpu_rt_runtime.map(Into::into));
+    set("cpu", "idle", args.cpu_idle.map(Into::into));
+    set("cpu", "cpus", args.cpuset_cpus.clone().map(Into::into));
+    set("cpu", "mems", args.cpuset_mems.clone().map(Into::into));
+    set("memory", "limit", args.memory.map(Into::into));
+    set("memory", "reservation", args.memory_reservation.map(Into::into));
+    set("memory", "swap", args.memory_swap.map(Into::into));
+    set("memory", "kernelTCP", args.kernel_memory_tcp.map(Into::into));
+    set("pids", "limit", args.pids_limit.map(Into::into));
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What the host side does with a container that exists: start it, run its later hooks, end it, remove its cgroups.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{Trouble, explain};
+use crate::cgroups::{self, Cgroup, Placement};
+use crate::facts::Facts;
+use crate::hooks::{Hook, Point};
+use crate::identity;
+use crate::intelrdt::{self, Rdt};
+use crate::plan::{HostOp, LISTENER, Plan};
+use crate::seccomp;
+use crate::state::{Header, Record, START_SOCKET, Status};
+use crate::step::{Origin, Stage, Step};
+use crate::sys::{self, Call, Errno, Error};
+use crate::talk::{HostEnd, HostSays, InitSays};
+use crate::timings::Watch;
+
+/// Lets a created container's init go on, and waits for its execve. The caller holds the lock and has noted the start.
+pub fn start_created(record: &Record, plan: &Plan, watch: &mut Watch) -> Result<(), Trouble> {
+    let socket = sys::sock::connect(record.directory()?, START_SOCKET)?;
+    let channel = HostEnd::over(socket);
+    channel.say(&HostSays::Start)?;
+    let pid = record.init().map_or(0, |i| i.pid);
+    await_exec(plan, &channel, Whose { header: &record.header, status: Status::Created, init: pid, pid }, watch)
+}
+
+/// Whose execve is waited for: what an agent is told of it.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    /// The container.
+    pub(super) header: &'a Header,
+    /// Its status.
+    pub(super) status: Status,
+    /// The pid of its init.
+    pub(super) init: i32,
+    /// The pid of the process itself.
+    pub(super) pid: i32,
+}
+
+/// From the word to start until the workload runs.
+pub(super) fn await_exec(plan: &Plan, channel: &HostEnd, whose: Whose<'_>, watch: &mut Watch) -> Result<(), Trouble> {
+    loop {
+        match channel.hear()? {
+            Some(InitSays::Starting { stamps }) => watch.start_stamps(plan, &stamps),
+            Some(InitSays::Listener(fd)) => hand_over(plan, whose, fd)?,
+            Some(InitSays::Failed(failure)) => return Err(explain(plan, failure)),
+            Some(_) => return Err(Error::new(Call::Recv, Errno::EPROTO).into()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Gives a filter's listener to the agent that the config names.
+fn hand_over(plan: &Plan, whose: Whose<'_>, listener: OwnedFd) -> Result<(), Trouble> {
+    let asked = plan.prepare.iter().find_map(|s| match &s.op {
+        HostOp::Seccomp(profile) => profile.listener.as_ref(),
+        _ => None,
+    });
+    let Some(asked) = asked else { return Err(Error::new(Call::Recv, Errno::EPROTO).into()) };
+    let Whose { header, status, init, pid } = whose;
+    let state = header.for_hooks(status, init);
+    seccomp::deliver(asked, &header.oci_version, pid, &state, listener).map_err(|error| Trouble {
+        stage: Stage::Start,
+        origin: Some(Origin::Config(LISTENER.into())),
+        step: String::new(),
+        error,
+    })
+}
+
+/// Hooks that run after the fact. The first failure ends poststart; poststop hooks all run, whatever the others did.
+pub fn run_hooks(hooks: &[Step<Hook>], header: &Header, status: Status, pid: i32) -> Vec<Trouble> {
+    let state = header.for_hooks(status, pid);
+    let mut failed = Vec::new();
+    for step in hooks {
+        if let Err(e) = crate::hooks::run(&step.op, &state, &header.bundle) {
+            failed.push(Trouble::of(Stage::Hooks, step, e));
+            if step.op.point != Point::Poststop {
+                break;
+            }
+        }
+    }
+    failed
+}
+
+/// Ends everything that lives in a container: through its cgroup, and its init in any case. A frozen one is thawed, for
+/// a signal reaches nobody in the freezer of cgroup v1.
+pub fn kill_everything(record: &Record, signal: i32) -> sys::Result<()> {
+    if let Some(cgroup) = open_cgroup(record) {
+        cgroup.kill_all(signal)?;
+    }
+    match record.alive() {
+        Some(pidfd) => match sys::process::signal(&pidfd, signal) {
+            Err(e) if e.errno != Errno::ESRCH => Err(e),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// The container's cgroups, if it has any that still are there.
+pub fn open_cgroup(record: &Record) -> Option<Cgroup> {
+    let placement: Placement = serde_json::from_value(record.cgroup().clone()).ok()?;
+    if placement.is_none() { None } else { Cgroup::open(&placement).ok() }
+}
+
+/// Removes the container's cgroups.
+pub fn remove_cgroups(record: &Record) -> sys::Result<()> {
+    match serde_json::from_value::<Placement>(record.cgroup().clone()) {
+        Ok(placement) if !placement.is_none() => Cgroup::destroy(&placement),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the resctrl groups that the container's creation made.
+pub fn remove_rdt(record: &Record) -> sys::Result<()> {
+    match record.rdt().and_then(|value| serde_json::from_value::<Rdt>(value.clone()).ok()) {
+        Some(rdt) => rdt.remove(),
+        None => Ok(()),
+    }
+}
+
+/// Waits until a process has ended; false when the time ran out.
+pub fn wait_gone(pidfd: impl AsFd, limit: std::time::Duration) -> sys::Result<bool> {
+    sys::process::wait_readable(pidfd, Some(limit))
+}
+
+/// Whether our user namespace is not the initial one.
+pub fn in_user_namespace() -> sys::Result<bool> {
+    let map = sys::fs::read_host("/proc/self/uid_map")?;
+    Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+/// What this host is.
+pub fn facts() -> sys::Result<Facts> {
+    Ok(Facts {
+        euid: nix::unistd::geteuid().as_raw(),
+        in_userns: in_user_namespace()?,
+        capabilities: sys::cred::bounding(63),
+        cgroups: cgroups::probe::trees()?,
+        resctrl: intelrdt::probe()?,
+        selinux: identity::labels::selinux(),
+        apparmor: identity::labels::apparmor(),
+    })
+}

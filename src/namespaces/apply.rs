@@ -1,0 +1,142 @@
+//! Runs the ops of the namespaces. Paths used here are the host's: init has not moved into its root yet.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+
+use nix::fcntl::{OFlag, ResolveFlag};
+
+use super::netdevices::{Moved, move_device};
+use super::{Birth, HostOp, IdRange, InitOp, Kind, lines};
+use crate::sys::{self, Call, Errno, Error, Result};
+
+/// Namespaces that the host side opened, to be joined; and devices that it moved into one.
+#[derive(Default)]
+pub struct Opened(Vec<(Kind, OwnedFd)>, Vec<Moved>);
+
+impl Opened {
+    /// Runs one host op; `pid` is init's, once it is born.
+    pub fn apply(&mut self, op: &HostOp, pid: Option<i32>) -> Result<()> {
+        match op {
+            HostOp::Open { kind, path } => {
+                let file = sys::fs::open_host(path, OFlag::O_RDONLY)?;
+                check_kind(&file, *kind).map_err(|e| e.at(path))?;
+                self.0.push((*kind, file));
+                Ok(())
+            }
+            HostOp::MapIds { uids, gids, through_tools } => {
+                let pid = pid.ok_or_else(|| Error::new(Call::Write, Errno::ESRCH).about("uid_map"))?;
+                map_ids(pid, uids, gids, *through_tools)
+            }
+            HostOp::NetDevice { name, inside, namespace } => {
+                let born = || format!("/proc/{}/ns/net", pid.unwrap_or(0));
+                let path = namespace.clone().unwrap_or_else(born);
+                let file = sys::fs::open_host(&path, OFlag::O_RDONLY)?;
+                check_kind(&file, Kind::Network).map_err(|e| e.at(&path))?;
+                move_device(name, inside, &file, &mut self.1)
+            }
+        }
+    }
+
+    /// Brings the devices back that were moved into a container which does not come to be.
+    pub fn give_back(&mut self) {
+        self.1.drain(..).rev().for_each(Moved::bring_back);
+    }
+
+    /// Runs one op of init.
+    pub fn apply_inside(&self, op: &InitOp) -> Result<()> {
+        match op {
+            InitOp::Join { kind } => self.join(*kind),
+            InitOp::BecomeRoot => {
+                sys::cred::set_gid(0)?;
+                sys::cred::set_uid(0)
+            }
+            InitOp::NewCgroup => sys::process::unshare(Kind::Cgroup.flag()),
+            InitOp::NewTime { offsets } => new_time(offsets),
+            InitOp::Hostname(name) => sys::cred::set_hostname(name),
+            InitOp::Domainname(name) => sys::cred::set_domainname(name),
+            InitOp::Loopback => sys::net::loopback_up(),
+            InitOp::Sysctl { key, value } => sysctl(key, value),
+        }
+    }
+
+    /// All joins of a birth, in order: what the midwife does.
+    pub fn join_all(&self, birth: &Birth) -> Result<()> {
+        birth.join.iter().try_for_each(|kind| self.join(*kind))
+    }
+
+    fn join(&self, kind: Kind) -> Result<()> {
+        let found = self.0.iter().find(|(k, _)| *k == kind);
+        let (_, file) = found.ok_or_else(|| Error::new(Call::Setns, Errno::EBADF).about(kind.name()))?;
+        sys::process::setns(file, kind.flag()).map_err(|e| e.about(kind.name()))
+    }
+}
+
+/// The kernel says what a namespace file is; any other file is refused too.
+fn check_kind(file: impl AsFd, kind: Kind) -> Result<()> {
+    match sys::process::namespace_kind(file) {
+        Ok(flag) if flag == kind.flag() => Ok(()),
+        Ok(flag) => {
+            let is = Kind::ALL.iter().find(|(k, _)| k.flag() == flag).map_or("other", |(_, name)| name);
+            Err(Error::new(Call::Setns, Errno::EINVAL).about(format!("is a {is} namespace, not {}", kind.name())))
+        }
+        Err(_) => Err(Error::new(Call::Setns, Errno::EINVAL).about("is not a namespace")),
+    }
+}
+
+fn map_ids(pid: i32, uids: &[IdRange], gids: &[IdRange], through_tools: bool) -> Result<()> {
+    if through_tools {
+        run_tool("newgidmap", pid, gids)?;
+        return run_tool("newuidmap", pid, uids);
+    }
+    let process = sys::fs::open_host(&format!("/proc/{pid}"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    match sys::fs::write(&process, "gid_map", &lines(gids)) {
+        // Without the right over groups the kernel wants a promise first: nobody leaves a group that denies (CVE-2014-8989).
+        Err(e) if e.errno == Errno::EPERM => {
+            sys::fs::write(&process, "setgroups", "deny")?;
+            sys::fs::write(&process, "gid_map", &lines(gids))?;
+        }
+        other => other?,
+    }
+    sys::fs::write(&process, "uid_map", &lines(uids))
+}
+
+/// newuidmap(1), newgidmap(1): setuid tools that check /etc/subuid and /etc/subgid.
+fn run_tool(tool: &str, pid: i32, ranges: &[IdRange]) -> Result<()> {
+    let mut command = Command::new(tool);
+    command.arg(pid.to_string());
+    for range in ranges {
+        command.args([range.inside, range.outside, range.count].map(|n| n.to_string()));
+    }
+    let output = command.output().map_err(|e| {
+        let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
+        Error::new(Call::Execve, errno).about(format!("{tool} (package uidmap)"))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::new(Call::Write, Errno::EPERM).about(format!("{tool}: {said}")))
+}
+
+/// The clocks of a time namespace can be set until somebody is in it; `time_for_children` lets us in without a fork.
+fn new_time(offsets: &[String]) -> Result<()> {
+    sys::process::unshare(Kind::Time.flag())?;
+    for line in offsets {
+        sys::fs::write(sys::fs::cwd(), "/proc/self/timens_offsets", line)?;
+    }
+    let made = sys::fs::open_host("/proc/self/ns/time_for_children", OFlag::O_RDONLY)?;
+    sys::process::setns(&made, Kind::Time.flag())
+}
+
+/// Through the host's procfs, before any mount of the container can be in the way (CVE-2025-52881); the kernel takes the
+/// value for the namespaces of the writer. No component may be a link or another mount.
+fn sysctl(key: &str, value: &str) -> Result<()> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let tree = sys::fs::open_host("/proc/sys", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    if sys::fs::filesystem(&tree)? != PROC_SUPER_MAGIC {
+        return Err(Error::new(Call::Open, Errno::EXDEV).about("/proc/sys is not on procfs"));
+    }
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let file = sys::fs::open(&tree, key, OFlag::O_WRONLY, 0, resolve)?;
+    sys::fs::write_fd(&file, value.as_bytes()).map_err(|e| e.about(format!("{key} = {value}")))
+}

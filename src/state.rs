@@ -1,0 +1,472 @@
+//! What is on disk about a container: one directory, one record, one lock. Status is computed, never stored.
+//!
+//! `<root>/<id>/record` is written before anything else is done (so that `delete --force` knows what to look for after
+//! a crash at any point) and then only appended to:
+//!
+//! ```text
+//! {"id":…,"config_length":N,…}\n      the header
+//! <the N bytes of config.json>\n       as they were parsed: later edits of the bundle have no effect
+//! <the digest>\n                      what `exec` needs of it, if there is one
+//! {"init":{"pid":…}}\n                events, one line each: init, created, started
+//! ```
+//! A line without its newline was never finished and does not count. The lock is a flock on the directory itself.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, ResolveFlag};
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{self, Call, Errno, Error, Result};
+
+/// The largest record that is read.
+const LIMIT: usize = 64 << 20;
+
+/// The name of the socket on which a created init waits for `start`.
+pub const START_SOCKET: &str = "start";
+
+/// What is known when a container is reserved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: String,
+    /// Absolute path of the rootfs.
+    pub rootfs: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// Who: a uid.
+    pub owner: u32,
+    /// This boot: pids of another one mean nothing.
+    pub boot: String,
+    /// `ociVersion` of the config.
+    pub oci_version: String,
+    /// The config's annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Where its cgroups are; the cgroups subject reads it.
+    pub cgroup: serde_json::Value,
+    /// Bytes of config.json that follow.
+    pub config_length: usize,
+    /// Bytes of the digest that follow it.
+    #[serde(default)]
+    pub digest_length: usize,
+    /// What `exec` needs of the config, as the plan wrote it; only it reads this.
+    #[serde(skip)]
+    pub digest: Vec<u8>,
+}
+
+/// Who init is: enough to never take a stranger for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// Its pid as the runtime sees it.
+    pub pid: i32,
+    /// The inode of its pidfd (unique per boot since Linux 6.9), else 0.
+    pub inode: u64,
+    /// Its start time in clock ticks after boot.
+    pub start_time: u64,
+}
+
+/// What happened to a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// Its cgroups are there; some ancestors had to be made.
+    Cgroup(serde_json::Value),
+    /// The resctrl groups that are made for it.
+    Rdt(serde_json::Value),
+    /// Init was born.
+    Init(Init),
+    /// `create` succeeded.
+    Created,
+    /// `start` was let through.
+    Started,
+    /// `update` set these resources, over those of the config and of earlier updates.
+    Updated(serde_json::Value),
+}
+
+/// The state as the spec has it: what hooks read, and `rt state` prints with more beside it.
+#[derive(Serialize)]
+struct OciState<'a> {
+    #[serde(rename = "ociVersion")]
+    oci_version: &'a str,
+    id: &'a str,
+    status: Status,
+    #[serde(skip_serializing_if = "is_zero")]
+    pid: i32,
+    bundle: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+impl Header {
+    /// The state that a hook reads, with init's pid as the hook sees it (0: there is none).
+    pub fn for_hooks(&self, status: Status, pid: i32) -> String {
+        let (id, bundle, annotations) = (&self.id, &self.bundle, &self.annotations);
+        let state = OciState { oci_version: &self.oci_version, id, status, pid, bundle, annotations };
+        serde_json::to_string(&state).unwrap_or_default()
+    }
+}
+
+/// A status as the spec names it, and `paused`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Being created.
+    Creating,
+    /// Waits for `start`.
+    Created,
+    /// The workload runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Init is gone.
+    Stopped,
+}
+
+impl Status {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        ["creating", "created", "running", "paused", "stopped"][self as usize]
+    }
+}
+
+/// The directory that holds all containers of one `--root`.
+pub struct Store {
+    directory: OwnedFd,
+    path: String,
+}
+
+/// One container's directory, with what its record says.
+pub struct Record {
+    directory: Option<OwnedFd>,
+    /// The header.
+    pub header: Header,
+    /// config.json as it was parsed.
+    pub config: Vec<u8>,
+    /// What happened so far.
+    pub events: Vec<Event>,
+}
+
+impl Store {
+    /// Opens the root directory; `make`: it is made (0700) where missing. It must be ours alone to write.
+    pub fn open(path: &str, make: bool) -> Result<Store> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let directory = match sys::fs::open_host(path, flags) {
+            Err(e) if e.errno == Errno::ENOENT && make => {
+                make_all(path)?;
+                sys::fs::open_host(path, flags)?
+            }
+            other => other?,
+        };
+        let stat = sys::fs::stat(&directory)?;
+        if make && (stat.st_uid != nix::unistd::geteuid().as_raw() || stat.st_mode & 0o022 != 0) {
+            let note = format!("{path} must belong to the caller and be writable for nobody else");
+            return Err(Error::new(Call::Open, Errno::EPERM).about(note));
+        }
+        Ok(Store { directory, path: path.to_owned() })
+    }
+
+    /// Takes the id: makes its directory, locks it, writes the header. EEXIST: somebody has it.
+    pub fn reserve(&self, mut header: Header, config: Vec<u8>) -> Result<Record> {
+        header.config_length = config.len();
+        header.digest_length = header.digest.len();
+        sys::fs::mkdir(&self.directory, &header.id, 0o700)?;
+        let directory = self.enter(&header.id)?;
+        sys::fs::lock(&directory, true)?;
+        let mut bytes = serde_json::to_vec(&header).map_err(|e| Error::other(Call::Write, e.to_string()))?;
+        bytes.push(b'\n');
+        for part in [&config, &header.digest] {
+            bytes.extend(part);
+            bytes.push(b'\n');
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let file = sys::fs::open(&directory, "record", flags, 0o600, ResolveFlag::empty());
+        let written = file.and_then(|file| sys::fs::write_fd(&file, &bytes));
+        let record = Record { directory: Some(directory), header, config, events: Vec::new() };
+        match written {
+            Ok(()) => Ok(record),
+            Err(e) => {
+                // Nothing else was done yet: with its directory the container is gone.
+                let _ = record.directory().and_then(|directory| self.remove(&record.header.id, directory));
+                Err(e.at(&self.path))
+            }
+        }
+    }
+
+    fn enter(&self, id: &str) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        sys::fs::open(&self.directory, id, flags, 0, ResolveFlag::RESOLVE_BENEATH)
+    }
+
+    /// Reads a container without its lock: for looking only. ENOENT: there is none.
+    pub fn read(&self, id: &str) -> Result<Record> {
+        Record::read(self.enter(id)?)
+    }
+
+    /// Reads a container under its lock. ENOENT: there is none (any more).
+    pub fn lock(&self, id: &str) -> Result<Record> {
+        let directory = self.lock_directory(id)?;
+        Record::read(directory)
+    }
+
+    /// Reads a container under a lock that it shares with others who only go in: nobody deletes or pauses it meanwhile.
+    pub fn share(&self, id: &str) -> Result<Record> {
+        let directory = self.enter(id)?;
+        sys::fs::share(&directory)?;
+        still_there(&directory, id)?;
+        Record::read(directory)
+    }
+
+    /// A container's directory under its lock, whatever its record says.
+    pub fn lock_directory(&self, id: &str) -> Result<OwnedFd> {
+        let directory = self.enter(id)?;
+        sys::fs::lock(&directory, true)?;
+        still_there(&directory, id)?;
+        Ok(directory)
+    }
+
+    /// Forgets a container: its files, then its directory. Strange names in it stay, and are an error.
+    pub fn remove(&self, id: &str, directory: &OwnedFd) -> Result<()> {
+        // The record last: a crash in between leaves a container that can still be deleted.
+        for name in [START_SOCKET, "notify", "record"] {
+            match sys::fs::unlink(directory, name, false) {
+                Err(e) if e.errno != Errno::ENOENT => return Err(e.at(&self.path)),
+                _ => {}
+            }
+        }
+        sys::fs::unlink(&self.directory, id, true).map_err(|e| e.at(&self.path))
+    }
+
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut ids = sys::fs::names(&self.directory)?;
+        ids.retain(|id| !id.starts_with('.'));
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+/// Whoever had the lock before may have deleted the container.
+fn still_there(directory: &OwnedFd, id: &str) -> Result<()> {
+    match sys::fs::stat(directory)?.st_nlink {
+        0 => Err(Error::new(Call::Open, Errno::ENOENT).about(id)),
+        _ => Ok(()),
+    }
+}
+
+/// mkdir -p, 0700.
+fn make_all(path: &str) -> Result<()> {
+    let mut made = String::new();
+    for part in path.split('/').filter(|p| !p.is_empty()) {
+        made = if made.is_empty() && !path.starts_with('/') { part.to_owned() } else { format!("{made}/{part}") };
+        match sys::fs::mkdir(sys::fs::cwd(), &made, 0o700) {
+            Err(e) if e.errno != Errno::EEXIST => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Record {
+    fn read(directory: OwnedFd) -> Result<Record> {
+        let damaged = || Error::new(Call::Read, Errno::EBADMSG).about("record is damaged; delete --force removes it");
+        let bytes = match sys::fs::read(&directory, "record", LIMIT) {
+            // A directory without a record: its maker was ended in between.
+            Err(e) if e.errno == Errno::ENOENT => return Err(damaged()),
+            other => other?,
+        };
+        let (header, config, events) = parse(&bytes).ok_or_else(damaged)?;
+        Ok(Record { directory: Some(directory), header, config, events })
+    }
+
+    /// Appends an event: one write.
+    pub fn note(&mut self, event: Event) -> Result<()> {
+        let mut line = serde_json::to_vec(&event).map_err(|e| Error::other(Call::Write, e.to_string()))?;
+        line.push(b'\n');
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW;
+        let file = sys::fs::open(self.directory()?, "record", flags, 0, ResolveFlag::empty())?;
+        sys::fs::write_fd(&file, &line).map_err(|e| e.at("record"))?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// The directory, locked if the record was read under its lock.
+    pub fn directory(&self) -> Result<&OwnedFd> {
+        self.directory.as_ref().ok_or_else(|| Error::new(Call::Open, Errno::EBADF).about("record"))
+    }
+
+    /// Lets go of the directory and its lock: for a child, which has got a copy of both.
+    pub fn let_go(&mut self) {
+        self.directory = None;
+    }
+
+    /// Where the container's cgroups are, as far as it is known.
+    pub fn cgroup(&self) -> &serde_json::Value {
+        let later = self.events.iter().rev().find_map(|e| if let Event::Cgroup(c) = e { Some(c) } else { None });
+        later.unwrap_or(&self.header.cgroup)
+    }
+
+    /// The resctrl groups that were made for the container, if any; the subject of RDT reads it.
+    pub fn rdt(&self) -> Option<&serde_json::Value> {
+        self.events.iter().rev().find_map(|e| if let Event::Rdt(groups) = e { Some(groups) } else { None })
+    }
+
+    /// Init as it was recorded.
+    pub fn init(&self) -> Option<Init> {
+        self.events.iter().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })
+    }
+
+    /// A descriptor of init, if it is alive and still the one that was recorded.
+    pub fn alive(&self) -> Option<OwnedFd> {
+        let init = self.init()?;
+        let pidfd = sys::process::pidfd(init.pid).ok()?;
+        // First the descriptor, then the check: what it refers to can't change any more.
+        let same = boot_id() == self.header.boot && identify(init.pid, &pidfd).ok()? == init;
+        let ended = sys::process::wait_readable(&pidfd, Some(std::time::Duration::ZERO)).unwrap_or(true);
+        (same && !ended).then_some(pidfd)
+    }
+
+    /// The status, from what happened and what lives; `paused` is for who can ask the cgroup.
+    pub fn status(&self) -> Status {
+        if self.init().is_some() && self.alive().is_none() {
+            Status::Stopped
+        } else if self.events.contains(&Event::Started) {
+            Status::Running
+        } else if self.events.contains(&Event::Created) {
+            Status::Created
+        } else {
+            Status::Creating
+        }
+    }
+}
+
+/// Reads a record's bytes. `None`: the header or the config is not whole.
+pub fn parse(bytes: &[u8]) -> Option<(Header, Vec<u8>, Vec<Event>)> {
+    let end = bytes.iter().position(|b| *b == b'\n')?;
+    let mut header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
+    let rest = &bytes[end + 1..];
+    let (config, rest) = rest.split_at_checked(header.config_length)?;
+    let (digest, rest) = rest.strip_prefix(b"\n")?.split_at_checked(header.digest_length)?;
+    header.digest = digest.to_vec();
+    let events = rest.strip_prefix(b"\n")?;
+    let whole = events.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let events = events[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let events = events.map(serde_json::from_slice).collect::<std::result::Result<_, _>>().ok()?;
+    Some((header, config.to_vec(), events))
+}
+
+/// Says who a process is.
+pub fn identify(pid: i32, pidfd: impl AsFd) -> Result<Init> {
+    const PIDFS_MAGIC: i64 = 0x5049_4446;
+    let pidfs = sys::fs::filesystem(&pidfd)? == PIDFS_MAGIC;
+    let inode = if pidfs { sys::fs::stat(&pidfd)?.st_ino } else { 0 };
+    Ok(Init { pid, inode, start_time: start_time(pid)? })
+}
+
+fn start_time(pid: i32) -> Result<u64> {
+    stat_field(pid, 22)
+}
+
+/// A numeric field of /proc/PID/stat; the name before them may hold anything.
+fn stat_field(pid: i32, number: usize) -> Result<u64> {
+    let text = sys::fs::read_host(&format!("/proc/{pid}/stat"))?;
+    let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let field = after.split_whitespace().nth(number - 3).and_then(|f| f.parse().ok());
+    field.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/{pid}/stat")))
+}
+
+/// How init ended, as far as the kernel can tell somebody who is not its parent: from the pidfd once it has been reaped
+/// (Linux 6.15), until then from what is left of it in /proc. `pidfd` was opened while it lived.
+pub fn ending(init: Init, pidfd: &OwnedFd) -> Option<sys::process::Ended> {
+    // Between the two there is a moment in which neither knows.
+    for _ in 0..100 {
+        if let Some(ended) = sys::process::ended(pidfd) {
+            return Some(ended);
+        }
+        let status = stat_field(init.pid, 52).ok().filter(|_| start_time(init.pid) == Ok(init.start_time));
+        if let Some(status) = status {
+            return Some(sys::process::Ended::of_status(status as i32));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    None
+}
+
+/// This boot.
+pub fn boot_id() -> String {
+    sys::fs::read_host("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("{}/a/b", dir.path().display()), true).unwrap();
+        (dir, store)
+    }
+
+    fn header(id: &str) -> Header {
+        Header { id: id.into(), bundle: "/b".into(), boot: boot_id(), ..Header::default() }
+    }
+
+    #[test]
+    fn an_id_is_taken_once() {
+        let (_dir, store) = store();
+        let record = store.reserve(header("x"), b"{}\n".to_vec()).unwrap();
+        assert_eq!(store.reserve(header("x"), Vec::new()).err().unwrap().errno, Errno::EEXIST);
+        store.remove("x", record.directory().unwrap()).unwrap();
+        assert_eq!(store.read("x").err().unwrap().errno, Errno::ENOENT);
+        assert!(store.ids().unwrap().is_empty());
+    }
+
+    #[test]
+    fn status_follows_events_and_life() {
+        let (_dir, store) = store();
+        let mut record = store.reserve(header("x"), b"{\"a\":\n1}".to_vec()).unwrap();
+        assert_eq!(record.status(), Status::Creating);
+        let me = std::process::id() as i32;
+        record.note(Event::Init(identify(me, sys::process::pidfd(me).unwrap()).unwrap())).unwrap();
+        record.note(Event::Created).unwrap();
+        let read = store.read("x").unwrap();
+        assert_eq!((read.status(), read.config), (Status::Created, b"{\"a\":\n1}".to_vec()));
+        record.note(Event::Started).unwrap();
+        assert_eq!(store.read("x").unwrap().status(), Status::Running);
+    }
+
+    #[test]
+    fn a_stranger_with_the_same_pid_is_not_init() {
+        let (_dir, store) = store();
+        let mut record = store.reserve(header("x"), Vec::new()).unwrap();
+        let me = std::process::id() as i32;
+        let mut init = identify(me, sys::process::pidfd(me).unwrap()).unwrap();
+        init.start_time += 1;
+        record.note(Event::Init(init)).unwrap();
+        assert_eq!(record.status(), Status::Stopped);
+    }
+
+    #[test]
+    fn every_truncation_is_either_a_valid_prefix_or_refused() {
+        let header = Header { config_length: 5, digest_length: 3, ..header("x") };
+        let mut bytes = serde_json::to_vec(&header).unwrap();
+        let head = bytes.len() + 1 + 5 + 1 + 3 + 1;
+        bytes.extend(b"\n{...}\nd\ng\n\"created\"\n\"started\"\n");
+        for cut in 0..bytes.len() {
+            match parse(&bytes[..cut]) {
+                None => assert!(cut < head, "{cut}"),
+                Some((_, _, events)) => assert!(cut >= head && events.len() < 2, "{cut}"),
+            }
+        }
+        let (header, config, events) = parse(&bytes).unwrap();
+        assert_eq!((config, header.digest), (b"{...}".to_vec(), b"d\ng".to_vec()));
+        assert_eq!(events, [Event::Created, Event::Started]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Callers that are not as tidy as a shell: what they leave behind for the runtime to inherit. Each function gives a
+//! closure for `Runtime::before_exec`.
+
+use std::fs::File;
+use std::io::{Error, Result};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+
+fn checked(answer: i64) -> Result<()> {
+    if answer == -1 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Opens `path` on each of these descriptor numbers and leaves them open across execve.
+pub fn careless(path: &'static str, numbers: Range<i32>) -> impl FnMut() -> Result<()> + Send + Sync {
+    move || {
+        let file = File::open(path)?;
+        // A high number, so that it is none of the wanted ones.
+        // SAFETY: F_DUPFD_CLOEXEC takes a number.
+        let high = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) };
+        checked(high.into())?;
+        drop(file);
+        for number in numbers.clone() {
+            // SAFETY: dup2 takes two numbers; the new one is meant to stay open and to belong to nobody.
+            checked(unsafe { libc::dup2(high, number) }.into())?;
+        }
+        Ok(())
+    }
+}
+
+/// A umask.
+pub fn with_umask(mask: u32) -> impl FnMut() -> Result<()> + Send + Sync {
+    move || {
+        umask(Mode::from_bits_truncate(mask));
+        Ok(())
+    }
+}
+
+/// An ambient (so also inheritable) CAP_NET_RAW.
+pub fn with_ambient_net_raw() -> Result<()> {
+    const NET_RAW: u32 = 13;
+    let header = [0x2008_0522u32, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: a version 3 header is followed by two triples of u32, which `data` is: capget writes it, capset reads it.
+    // The prctl takes numbers.
+    unsafe {
+        checked(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()))?;
+        data[2] |= 1 << NET_RAW;
+        checked(libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()))?;
+        checked(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, NET_RAW, 0, 0).into())
+    }
+}
+
+/// No CAP_SYS_PTRACE any more, not even in the bounding set.
+pub fn without_ptrace() -> Result<()> {
+    const SYS_PTRACE: u32 = 19;
+    // SAFETY: this prctl takes a number.
+    checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, SYS_PTRACE, 0, 0, 0) }.into())
+}
+
+/// Five ignored signals and three blocked ones.
+pub fn deaf() -> Result<()> {
+    for ignored in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD, Signal::SIGINT] {
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { signal(ignored, SigHandler::SigIgn)? };
+    }
+    let blocked: SigSet = [Signal::SIGTERM, Signal::SIGWINCH, Signal::SIGALRM].into_iter().collect();
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
+}
+
+/// Priority, personality, timer slack, parent-death signal, subreaper, affinity and core-dump filter of its own.
+pub fn odd() -> Result<()> {
+    // SAFETY: each of these takes numbers only, or a set that outlives the call.
+    unsafe {
+        checked(libc::setpriority(libc::PRIO_PROCESS, 0, 5).into())?;
+        checked(libc::personality(0x0040_0000 | 0x0004_0000).into())?;
+        checked(libc::prctl(libc::PR_SET_TIMERSLACK, 123_456, 0, 0, 0).into())?;
+        checked(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).into())?;
+        checked(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0).into())?;
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(0, &mut one);
+        checked(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one).into())?;
+    }
+    std::fs::write("/proc/self/coredump_filter", "0x7f")
+}
+
+/// As `odd`, with an I/O priority and without transparent huge pages.
+pub fn odder() -> Result<()> {
+    odd()?;
+    // SAFETY: both calls take numbers.
+    unsafe {
+        checked(libc::syscall(libc::SYS_ioprio_set, 1, 0, 2 << 13 | 7))?;
+        checked(libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0).into())
+    }
+}
+
+/// A parent-death signal, as conmon and containerd's shim set it.
+pub fn dies_with_parent() -> Result<()> {
+    // SAFETY: this prctl takes a number.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())
+}
+
+/// The network namespace that this path names.
+pub fn in_network(path: String) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
+    move || Ok(nix::sched::setns(File::open(&path)?, CloneFlags::CLONE_NEWNET)?)
+}
+
+/// A mount namespace of its own, with `/` propagated as `flag` says.
+pub fn own_mounts(flag: MsFlags) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
+    move || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flag, None::<&str>)?)
+    }
+}
+
+/// A session of its own with stdin as the controlling terminal.
+pub fn owns_terminal() -> Result<()> {
+    nix::unistd::setsid()?;
+    // SAFETY: TIOCSCTTY takes a number.
+    checked(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }.into())
+}

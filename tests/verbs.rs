@@ -1,0 +1,338 @@
+//! pause, resume, update, ps, events and wait, on real containers.
+
+mod common;
+
+use std::fs;
+
+use common::cgroups::{v1, v2};
+use common::{Bundle, Output, json, patience, wait_until};
+
+/// A container that sleeps.
+fn sleeping(name: &str) -> Bundle {
+    let mut bundle = Bundle::new(name);
+    start(&mut bundle);
+    bundle
+}
+
+fn start(bundle: &mut Bundle) {
+    bundle.args(["/probe", "sleep"]);
+    bundle.create().ok();
+    bundle.start().ok();
+}
+
+fn end(bundle: &Bundle) {
+    bundle.kill("KILL").ok();
+    bundle.wait_status("stopped");
+    bundle.delete().ok();
+}
+
+fn verb(bundle: &Bundle, words: &[&str]) -> Output {
+    bundle.rt(words).arg(&bundle.id).run()
+}
+
+/// A control file of the container: where the controller is v1, or where it is v2.
+fn file(bundle: &Bundle, controller: &str, old: &str, new: &str) -> String {
+    let at = v1(controller).map(|dir| dir.join(&bundle.id).join(old));
+    let at = at.or_else(|| v2(controller).map(|dir| dir.join(&bundle.id).join(new)));
+    common::cgroups::value(&at.expect("a hierarchy with the controller"))
+}
+
+#[test]
+fn a_paused_container_stands_still_until_it_is_resumed() {
+    let mut bundle = Bundle::new("pause");
+    bundle.args(["/bin/sh", "-c", "while :; do echo x >> /tmp/ticks; sleep 0.01; done"]);
+    bundle.create().ok();
+    bundle.start().ok();
+    let ticks = || fs::metadata(bundle.path("rootfs/tmp/ticks")).map_or(0, |meta| meta.len());
+    wait_until(patience(), || (ticks() > 4).then_some(())).expect("it ticks");
+    verb(&bundle, &["pause"]).ok();
+    assert_eq!(bundle.status(), "paused");
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    assert_eq!(ticks(), before, "it went on");
+    verb(&bundle, &["pause"]).fails(&["paused already"]);
+    verb(&bundle, &["resume"]).ok();
+    assert_eq!(bundle.status(), "running");
+    wait_until(patience(), || (ticks() > before).then_some(())).expect("it ticks again");
+    verb(&bundle, &["resume"]).fails(&["container not paused"]);
+    end(&bundle);
+}
+
+#[test]
+fn what_is_not_there_or_has_ended_can_be_neither_paused_nor_updated() {
+    let mut bundle = Bundle::new("pause-none");
+    for words in [&["pause"][..], &["resume"], &["update"], &["ps"], &["events", "--stats"], &["wait"]] {
+        verb(&bundle, words).fails(&["container does not exist"]);
+    }
+    bundle.args(["/bin/true"]).create().ok();
+    bundle.start().ok();
+    bundle.wait_status("stopped");
+    verb(&bundle, &["pause"]).fails(&["container not running"]);
+    verb(&bundle, &["resume"]).fails(&["container not paused"]);
+    verb(&bundle, &["update", "--pids-limit", "9"]).fails(&["container not running"]);
+    verb(&bundle, &["events", "--stats"]).fails(&["container not running"]);
+    bundle.delete().ok();
+}
+
+#[test]
+fn a_paused_container_can_be_killed_and_deleted() {
+    let bundle = sleeping("pause-kill");
+    verb(&bundle, &["pause"]).ok();
+    end(&bundle);
+    let bundle = sleeping("pause-delete");
+    verb(&bundle, &["pause"]).ok();
+    bundle.rt(&["delete", "--force", &bundle.id]).run().ok();
+}
+
+#[test]
+fn limits_change_and_what_is_not_named_stays() {
+    let mut bundle = Bundle::new("update");
+    bundle
+        .set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 64 << 20}, "cpu": {"shares": 512}}));
+    start(&mut bundle);
+    verb(&bundle, &["update", "--memory", "32m", "--pids-limit=77"]).ok();
+    assert_eq!(file(&bundle, "memory", "memory.limit_in_bytes", "memory.max"), (32 << 20).to_string());
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "77");
+    let shares = file(&bundle, "cpu", "cpu.shares", "cpu.weight");
+    assert_eq!(shares, if v1("cpu").is_some() { "512" } else { "59" });
+    verb(&bundle, &["update", "--cpu-period", "50000", "--cpu-quota", "25000"]).ok();
+    verb(&bundle, &["update", "--cpu-quota=-1", "--pids-limit", "-1"]).ok();
+    assert_eq!(file(&bundle, "cpu", "cpu.cfs_period_us", "cpu.max").split(' ').next_back(), Some("50000"));
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "max");
+    end(&bundle);
+}
+
+#[test]
+fn what_docker_and_kubernetes_send_is_read_as_they_mean_it() {
+    let mut bundle = Bundle::new("update-engines");
+    bundle.set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}));
+    start(&mut bundle);
+    let devices = || v1("devices").map(|dir| common::cgroups::value(&dir.join(&bundle.id).join("devices.list")));
+    let before = devices();
+    let docker = json!({
+        "devices": [{"allow": false, "access": "rwm"}],
+        "memory": {"limit": 0, "reservation": 0, "kernel": 0},
+        "cpu": {"shares": 0, "quota": 25000, "period": 100_000}, "pids": {"limit": 0}, "blockIO": {"weight": 0}
+    });
+    let path = bundle.write("docker.json", &docker.to_string());
+    verb(&bundle, &["update", "--resources", path.to_str().unwrap()]).ok();
+    // containerd: on stdin.
+    let stdin = fs::File::open(&path).expect("the file");
+    bundle.rt(&["update", "--resources=-", &bundle.id]).stdin(stdin).run().ok();
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "50");
+    assert_eq!(file(&bundle, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    assert_eq!(file(&bundle, "cpu", "cpu.cfs_quota_us", "cpu.max").split(' ').next(), Some("25000"));
+    assert_eq!(devices(), before, "the device rules are not what was meant");
+    // Still usable: the default devices.
+    bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", "echo > /dev/null"]).run().ok();
+    end(&bundle);
+}
+
+#[test]
+fn a_refused_limit_takes_the_others_back() {
+    let mut bundle = Bundle::new("update-rollback");
+    bundle.set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}));
+    start(&mut bundle);
+    let record = || fs::read(bundle.state_root().join(&bundle.id).join("record")).expect("the record");
+    let before = record();
+    let cpus = ["update", "--memory", "48m", "--pids-limit", "33", "--cpuset-cpus", "4095"];
+    verb(&bundle, &cpus).fails(&["cpuset.cpus = 4095"]);
+    assert_eq!(file(&bundle, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "50");
+    assert_eq!(record(), before, "nothing of it is remembered");
+    verb(&bundle, &["update", "--blkio-weight", "9"])
+        .fails(&["resources: /blockIO/weight: expected an integer from 10 to 1000, got 9"]);
+    verb(&bundle, &["update", "--memory", "lots"]).fails(&["--memory", "expected a number of bytes"]);
+    end(&bundle);
+}
+
+#[test]
+fn what_was_updated_is_remembered() {
+    let bundle = sleeping("update-record");
+    verb(&bundle, &["update", "--pids-limit", "44"]).ok();
+    let record = fs::read_to_string(bundle.state_root().join(&bundle.id).join("record")).expect("the record");
+    assert!(record.ends_with("{\"updated\":{\"pids\":{\"limit\":44}}}\n"), "{record}");
+    assert_eq!(bundle.status(), "running");
+    end(&bundle);
+}
+
+#[test]
+fn device_rules_change_only_when_they_are_named() {
+    let mut bundle = Bundle::new("update-devices");
+    // /dev/kmsg-like: a device that nobody may open by default.
+    bundle.set("/linux/devices", json!([{"path": "/dev/loopctl", "type": "c", "major": 10, "minor": 237}]));
+    start(&mut bundle);
+    let opens = || bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", ": < /dev/loopctl"]).run().success();
+    assert!(!opens());
+    let allow = json!([{"allow": true, "type": "c", "major": 10, "minor": 237, "access": "rw"}]);
+    let path = bundle.write("devices.json", &allow.to_string());
+    verb(&bundle, &["update", "--devices", path.to_str().unwrap()]).ok();
+    let after = opens();
+    let null = bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", "echo > /dev/null"]).run().success();
+    verb(&bundle, &["update", "--pids-limit", "88"]).ok();
+    let still = opens();
+    let none = bundle.write("none.json", "[]");
+    verb(&bundle, &["update", "--devices", none.to_str().unwrap()]).ok();
+    assert_eq!(bundle.status(), "running", "it is not left standing");
+    assert!(null && !opens());
+    if fs::metadata("/dev/loop-control").is_err() {
+        end(&bundle);
+        skip!("this host has no 10:237 to open");
+    }
+    assert!(after && still);
+    end(&bundle);
+}
+
+#[test]
+fn ps_lists_the_processes_as_json_and_as_a_table() {
+    let mut bundle = Bundle::new("ps");
+    bundle.args(["/bin/sh", "-c", "/bin/sleep 1000 & echo ready; wait"]);
+    bundle.create().ok();
+    bundle.start().ok();
+    let pids = || verb(&bundle, &["ps", "--format", "json"]).ok().json().as_array().expect("a list").len();
+    wait_until(patience(), || (pids() == 2).then_some(())).expect("two processes");
+    let list = verb(&bundle, &["ps", "-f", "json"]).ok().stdout;
+    assert!(list.starts_with(&format!("[{},", bundle.pid())) && !list.ends_with('\n'), "{list}");
+    let table = verb(&bundle, &["ps"]).ok().stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    );
+    assert!(lines[1].contains(&format!(" {} ", bundle.pid())) && lines[1].starts_with("root"), "{table}");
+    assert!(lines[2].ends_with("/bin/sleep 1000"), "{table}");
+    let with_options = bundle.rt(&["ps", &bundle.id, "-o", "pid,ppid,comm=NAME"]).run().ok().stdout;
+    let rows: Vec<Vec<&str>> = with_options.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["PID", "PPID", "NAME"]);
+    assert_eq!((rows[2][1].parse().ok(), rows[2][2]), (Some(bundle.pid()), "sleep"));
+    bundle.rt(&["ps", &bundle.id, "-o", "nope"]).run().fails(&["unknown column \"nope\""]);
+    // What the container calls itself is no control sequence.
+    bundle.rt(&["exec", "-d", &bundle.id, "/bin/sleep", "1000", "\u{1b}[2J"]).run();
+    assert!(!verb(&bundle, &["ps"]).ok().stdout.contains('\u{1b}'));
+    end(&bundle);
+}
+
+#[test]
+fn of_a_stopped_container_there_are_no_processes() {
+    let mut bundle = Bundle::new("ps-stopped");
+    bundle.args(["/bin/true"]).create().ok();
+    bundle.start().ok();
+    bundle.wait_status("stopped");
+    assert_eq!(verb(&bundle, &["ps", "--format", "json"]).ok().stdout, "[]");
+    assert_eq!(verb(&bundle, &["ps"]).ok().stdout.lines().count(), 1);
+    bundle.delete().ok();
+}
+
+#[test]
+fn stats_have_the_shape_that_readers_know() {
+    let mut bundle = Bundle::new("events-stats");
+    bundle.set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}));
+    start(&mut bundle);
+    let event = verb(&bundle, &["events", "--stats"]).ok().json();
+    assert_eq!([&event["type"], &event["id"]], [&json!("stats"), &json!(bundle.id)]);
+    let data = &event["data"];
+    assert_eq!(data["pids"], json!({"current": 1, "limit": 50}));
+    assert_eq!(data["memory"]["usage"]["limit"], 64 << 20);
+    assert!(data["memory"]["usage"]["usage"].as_u64() > Some(0), "{data}");
+    assert!(data["memory"]["raw"].as_object().is_some_and(|raw| raw.len() > 10), "{data}");
+    assert!(data["cpu"]["usage"]["total"].as_u64() > Some(0), "{data}");
+    assert!(data["cpuset"]["cpus"].as_array().is_some_and(|cpus| !cpus.is_empty()), "{data}");
+    assert!(data["blkio"].is_object() && data["hugetlb"].is_object() && data["intel_rdt"].is_object());
+    assert_eq!(data["network_interfaces"], json!([]), "its own network has a loopback only");
+    end(&bundle);
+}
+
+#[test]
+fn events_tell_of_a_process_killed_for_want_of_memory_and_of_the_end() {
+    let mut bundle = Bundle::new("events-oom");
+    bundle.set("/linux/resources", json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}, "pids": {"limit": 8}}));
+    start(&mut bundle);
+    let events = bundle.rt(&["events", "--interval", "100ms", &bundle.id]).spawn();
+    events.wait_for("{\"data\":{");
+    bundle.rt(&["exec", &bundle.id, "/probe", "alloc", "100"]).run().exits(137);
+    let of_type = |kind: &str| {
+        let line = events.stdout().lines().find(|l| l.contains(&format!("\"type\":\"{kind}\""))).map(str::to_owned);
+        line.map(|l| serde_json::from_str::<serde_json::Value>(&l).expect("JSON"))
+    };
+    let oom = wait_until(patience(), || of_type("oom")).expect("an oom event");
+    assert_eq!(oom["data"]["count"], 1);
+    let fork = "for i in 1 2 3 4 5 6 7 8 9; do /bin/sleep 5 & done; true";
+    bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", fork]).run();
+    wait_until(patience(), || of_type("pids.max")).expect("an event for the refused fork");
+    assert!(events.stdout().matches("\"type\":\"stats\"").count() > 1);
+    bundle.kill("KILL").ok();
+    let output = events.wait().ok();
+    let last = output.stdout.lines().last().expect("a line").to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!(last["type"], "exit");
+    assert_eq!(last["data"]["code"], 137);
+    bundle.wait_status("stopped");
+    bundle.delete().ok();
+}
+
+#[test]
+fn wait_exits_as_the_container_did() {
+    for (command, code) in [("read x < /tmp/go; exit 7", 7), ("read x < /tmp/go; kill -9 $$", 137)] {
+        let mut bundle = Bundle::new("wait");
+        let fifo = bundle.path("rootfs/tmp/go");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a fifo");
+        // Without a pid namespace: init of one can't kill itself.
+        bundle.without_namespace("pid").args(["/bin/sh", "-c", command]);
+        bundle.create().ok();
+        bundle.start().ok();
+        let waiting = bundle.rt(&["wait", &bundle.id]).spawn();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        fs::write(&fifo, "go\n").expect("somebody reads");
+        waiting.wait().exits(code);
+        verb(&bundle, &["wait"]).exits(255).fails(&["container not running"]);
+        bundle.wait_status("stopped");
+        bundle.delete().ok();
+    }
+}
+
+#[test]
+fn fifty_verbs_at_once_leave_a_container_that_works() {
+    let mut bundle = Bundle::new("verbs-many");
+    bundle.set("/linux/resources", json!({"pids": {"limit": 500}}));
+    start(&mut bundle);
+    let id = bundle.id.as_str();
+    let kinds: [&[&str]; 10] = [
+        &["state", id],
+        &["exec", "--ignore-paused", id, "/bin/true"],
+        &["ps", "-f", "json", id],
+        &["pause", id],
+        &["exec", id, "/probe", "exit", "3"],
+        &["resume", id],
+        &["update", "--pids-limit", "400", id],
+        &["list"],
+        &["kill", id, "CONT"],
+        &["events", "--stats", id],
+    ];
+    let (mut pausing, mut others) = (Vec::new(), Vec::new());
+    for number in 0..50 {
+        let words = kinds[number % kinds.len()];
+        let running = bundle.rt(words).spawn();
+        if words[0] == "pause" { pausing.push(running) } else { others.push((words, running)) }
+    }
+    // One that came in just before a pause waits for its end.
+    pausing.into_iter().for_each(|running| drop(running.wait()));
+    wait_until(patience(), || {
+        verb(&bundle, &["resume"]);
+        (bundle.status() == "running").then_some(())
+    })
+    .expect("it can be resumed");
+    for (words, running) in others {
+        let output = running.wait();
+        match words[0] {
+            "exec" if output.stderr.contains("paused container") => assert_eq!(output.code(), Some(255)),
+            "exec" if words.contains(&"exit") => assert_eq!(output.code(), Some(3), "{}", output.stderr),
+            "resume" => {}
+            _ => assert!(output.success(), "{words:?}: {}", output.stderr),
+        }
+    }
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "400");
+    assert_eq!(verb(&bundle, &["ps", "-f", "json"]).ok().json(), json!([bundle.pid()]));
+    bundle.rt(&["exec", id, "/probe", "exit", "9"]).run().exits(9);
+    end(&bundle);
+}
