@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod explain;
@@ -113,6 +114,7 @@ pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
         Verb::Resume(args) => pause::resume(global, args).map(|()| 0),
         Verb::List(args) => state::list(global, args, log).map(|()| 0),
         Verb::Check(args) => check::check(global, args),
+        Verb::Doctor(args) => doctor::doctor(global, args),
         Verb::Explain(args) => explain::explain(global, args, log).map(|()| 0),
         Verb::Spec(args) => spec::spec(args, crate::spec::template::template).map(|()| 0),
         Verb::Features(_) => features::features(features::tables(), &mut std::io::stdout()).map(|()| 0),
@@ -158,14 +160,18 @@ fn kernel_parts(report: Report, error: &sys::Error) -> Report {
 }
 
 /// The directory of all containers: `--root`, /run/rt, or for others than root $XDG_RUNTIME_DIR/rt.
-pub fn store(global: &Global, make: bool) -> sys::Result<Store> {
+pub fn state_root(global: &Global) -> String {
     let rootless = nix::unistd::geteuid().as_raw() != 0;
     let default = match std::env::var("XDG_RUNTIME_DIR") {
         Ok(dir) if rootless && !dir.is_empty() => format!("{dir}/rt"),
         _ => "/run/rt".to_owned(),
     };
-    let path = global.root.as_ref().map_or(default, |p| p.to_string_lossy().into_owned());
-    Store::open(&path, make)
+    global.root.as_ref().map_or(default, |p| p.to_string_lossy().into_owned())
+}
+
+/// Opens it; `make`: where it is missing, it is made.
+pub fn store(global: &Global, make: bool) -> sys::Result<Store> {
+    Store::open(&state_root(global), make)
 }
 
 /// Complaints about a file that is no config.json: each with its pointer in that file.

@@ -82,6 +82,7 @@ verbs! {
     Features "features" "Print what this binary can do, as JSON",
     Explain "explain" "Print the steps that create would take for a bundle",
     Check "check" "Say what is wrong or odd about a bundle's config",
+    Doctor "doctor" "Say what this host can do, and what a bundle lacks here",
 }
 
 /// In which form `--timings` reports.
@@ -330,6 +331,17 @@ pub struct Explain {
     /// Directory of the bundle
     #[arg(value_name = "BUNDLE", default_value = ".")]
     pub bundle: PathBuf,
+}
+
+/// `rt doctor`
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of a bundle: say only what this one needs
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// `rt check`

@@ -132,7 +132,7 @@ fn lower(
 }
 
 /// A terminal needs a socket at `create`, which is no matter of the config.
-fn terminal(spec: &Spec) -> Option<String> {
+pub fn terminal(spec: &Spec) -> Option<String> {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
     terminal.then(|| "SOCKET".to_owned())
 }

@@ -12,6 +12,7 @@ pub mod fs;
 pub mod mount;
 pub mod net;
 pub mod netlink;
+pub mod probe;
 pub mod process;
 pub mod sched;
 pub mod seccomp;
