@@ -207,6 +207,28 @@ impl Store {
 
     /// Reads a container without its lock: for looking only. ENOENT: there is none.
     pub fn read(&self, id: &str) -> Result<Record> {
+        match Record::read(self.enter(id)?) {
+            Err(e) if e.errno == Errno::EBADMSG => self.read_young(id),
+            other => other,
+        }
+    }
+
+    /// A record that is not whole may be one that is just being written: as long as its maker is at work, the container is
+    /// not there yet.
+    fn read_young(&self, id: &str) -> Result<Record> {
+        for _ in 0..3 {
+            let directory = self.enter(id)?;
+            if let Err(e) = sys::fs::lock(&directory, false) {
+                // Its maker may have written it while we asked.
+                let busy = Error::new(Call::Open, Errno::ENOENT).about(id);
+                return Record::read(self.enter(id)?).map_err(|_| if e.errno == Errno::EAGAIN { busy } else { e });
+            }
+            if let Ok(record) = Record::read(directory) {
+                return Ok(record);
+            }
+            // The lock is free again: its maker, if there is one, had only made the directory and takes it now.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Record::read(self.enter(id)?)
     }
 
@@ -451,6 +473,17 @@ mod tests {
         init.start_time += 1;
         record.note(Event::Init(init)).unwrap();
         assert_eq!(record.status(), Status::Stopped);
+    }
+
+    #[test]
+    fn a_record_that_is_being_written_is_not_there_yet() {
+        let (_dir, store) = store();
+        sys::fs::mkdir(&store.directory, "x", 0o700).unwrap();
+        let maker = store.enter("x").unwrap();
+        sys::fs::lock(&maker, true).unwrap();
+        assert_eq!(store.read("x").err().unwrap().errno, Errno::ENOENT);
+        drop(maker);
+        assert_eq!(store.read("x").err().unwrap().errno, Errno::EBADMSG, "its maker is gone");
     }
 
     #[test]

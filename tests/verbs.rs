@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::cgroups::{v1, v2};
-use common::{Bundle, Output, json, patience, wait_until};
+use common::{Bundle, Output, Running, json, patience, wait_until};
 
 /// A container that sleeps.
 fn sleeping(name: &str) -> Bundle {
@@ -293,6 +293,26 @@ fn wait_exits_as_the_container_did() {
     }
 }
 
+/// The words with which a verb may fail because another one was faster.
+const OVERTAKEN: [&str; 6] = [
+    "does not exist",
+    "container not running",
+    "container not paused",
+    "paused already",
+    "cannot exec in a paused container",
+    "cannot exec in a stopped container",
+];
+
+/// Waits for them all; each must have succeeded, or say that another was faster.
+fn settle(running: Vec<(&[&str], Running)>) {
+    for (words, running) in running {
+        let output = running.wait();
+        let overtaken = OVERTAKEN.iter().any(|text| output.stderr.contains(text));
+        assert!(output.success() || overtaken, "{words:?}: {:?} {}", output.code(), output.stderr);
+        assert!(!output.stderr.contains("damaged"), "{words:?}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn fifty_verbs_at_once_leave_a_container_that_works() {
     let mut bundle = Bundle::new("verbs-many");
@@ -304,37 +324,95 @@ fn fifty_verbs_at_once_leave_a_container_that_works() {
         &["exec", "--ignore-paused", id, "/bin/true"],
         &["ps", "-f", "json", id],
         &["pause", id],
-        &["exec", id, "/probe", "exit", "3"],
+        &["exec", id, "/bin/true"],
         &["resume", id],
         &["update", "--pids-limit", "400", id],
         &["list"],
-        &["kill", id, "CONT"],
+        &["kill", id, "0"],
         &["events", "--stats", id],
     ];
-    let (mut pausing, mut others) = (Vec::new(), Vec::new());
-    for number in 0..50 {
-        let words = kinds[number % kinds.len()];
-        let running = bundle.rt(words).spawn();
-        if words[0] == "pause" { pausing.push(running) } else { others.push((words, running)) }
-    }
+    let all = || (0..50).map(|number| kinds[number % kinds.len()]).map(|words| (words, bundle.rt(words).spawn()));
+    let (pausing, others): (Vec<_>, Vec<_>) = all().partition(|(words, _)| words[0] == "pause");
     // One that came in just before a pause waits for its end.
-    pausing.into_iter().for_each(|running| drop(running.wait()));
+    settle(pausing);
     wait_until(patience(), || {
         verb(&bundle, &["resume"]);
         (bundle.status() == "running").then_some(())
     })
     .expect("it can be resumed");
-    for (words, running) in others {
-        let output = running.wait();
-        match words[0] {
-            "exec" if output.stderr.contains("paused container") => assert_eq!(output.code(), Some(255)),
-            "exec" if words.contains(&"exit") => assert_eq!(output.code(), Some(3), "{}", output.stderr),
-            "resume" => {}
-            _ => assert!(output.success(), "{words:?}: {}", output.stderr),
-        }
-    }
+    settle(others);
     assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "400");
     assert_eq!(verb(&bundle, &["ps", "-f", "json"]).ok().json(), json!([bundle.pid()]));
     bundle.rt(&["exec", id, "/probe", "exit", "9"]).run().exits(9);
-    end(&bundle);
+    // And in the midst of them it is removed: nobody is surprised, and nothing is left, as the bundle's end asserts.
+    let mut last: Vec<(&[&str], Running)> = all().take(20).collect();
+    let delete: &[&str] = &["delete", "--force", id];
+    let deleting: Vec<(&[&str], Running)> = (0..2).map(|_| (delete, bundle.rt(delete).spawn())).collect();
+    last.extend(all().take(10));
+    for (_, running) in deleting {
+        running.wait().ok();
+    }
+    settle(last);
+    assert_eq!(bundle.status(), "gone");
+    assert!(!fs::exists(bundle.state_root().join(id)).unwrap());
+}
+
+/// How many invocations run side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// One verb for each container, some at a time; all must succeed. Gives what each printed.
+fn each<'a>(bundle: &Bundle, ids: &'a [String], words: impl Fn(&'a str) -> Vec<String>) -> Vec<String> {
+    let mut printed = Vec::new();
+    for some in ids.chunks(SIDE_BY_SIDE) {
+        let running = some.iter().map(|id| words(id)).map(|words| {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            bundle.rt(&words).spawn()
+        });
+        let running: Vec<Running> = running.collect();
+        printed.extend(running.into_iter().map(|running| running.wait().ok().stdout));
+    }
+    printed
+}
+
+#[test]
+fn two_hundred_containers_at_once_are_told_apart_and_leave_nothing() {
+    let mut bundle = Bundle::new("crowd");
+    // Each is in a cgroup of its own name.
+    bundle.remove("/linux/cgroupsPath");
+    bundle.args(["/probe", "sleep"]);
+    bundle.save();
+    let dir = bundle.text("");
+    let ids: Vec<String> = (0..200).map(|number| format!("{}-{number}", bundle.id)).collect();
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    // Somebody looks all the time while they come and go, and never sees half a container.
+    let looks = || bundle.rt(&["list", "-f", "json"]).spawn();
+    let sound = |looking: Running| {
+        let output = looking.wait().ok();
+        assert_eq!(output.stderr, "");
+        output.json().as_array().map_or(0, Vec::len)
+    };
+    for half in ids.chunks(100) {
+        let looking: Vec<Running> = (0..3).map(|_| looks()).collect();
+        each(&bundle, half, |id| text(&["create", "--bundle", &dir, id]));
+        looking.into_iter().for_each(|looking| assert!(sound(looking) <= ids.len()));
+    }
+    each(&bundle, &ids, |id| text(&["start", id]));
+    let list = bundle.rt(&["list", "-f", "json"]).run().ok().json();
+    let list = list.as_array().expect("a list").clone();
+    assert_eq!(list.len(), ids.len());
+    assert!(list.iter().all(|entry| entry["status"] == "running"), "{list:#?}");
+    let pids: std::collections::BTreeSet<i64> = list.iter().filter_map(|entry| entry["pid"].as_i64()).collect();
+    assert_eq!(pids.len(), ids.len(), "each has a process of its own");
+    // What runs in a container is in that container's cgroup, and in no other.
+    let within = each(&bundle, &ids[..50], |id| text(&["exec", id, "/bin/true"]));
+    assert!(within.iter().all(String::is_empty));
+    for entry in &list {
+        let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", entry["pid"])).expect("it runs");
+        let own = format!("/{}", entry["id"].as_str().unwrap());
+        assert!(cgroups.lines().any(|line| line.ends_with(&own)), "{own}: {cgroups}");
+    }
+    // Some have ended, the others still run when they are deleted.
+    each(&bundle, &ids[..100], |id| text(&["kill", id, "KILL"]));
+    each(&bundle, &ids, |id| text(&["delete", "--force", id]));
+    assert_eq!(bundle.rt(&["list", "-q"]).run().ok().stdout, "");
 }

@@ -39,10 +39,10 @@ fn shares_pids(record: &Record) -> bool {
     !namespaces.iter().any(|n| n.typ() == Pid && n.path().is_none())
 }
 
-/// `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`.
+/// `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`; 0 only asks whether it could be signalled.
 pub fn number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
+        return (0..=64).contains(&number).then_some(number);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -78,7 +78,7 @@ mod tests {
             ("RTMAX-1", Some(63)),
             ("64", Some(64)),
             ("65", None),
-            ("0", None),
+            ("0", Some(0)),
             ("-1", None),
             ("NOPE", None),
             ("", None),
