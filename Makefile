@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test bless deny install clean
+.PHONY: help build run check test conformance bench vm vm-test bless deny pages install uninstall deb install-test clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -41,8 +41,20 @@ bless: ## Accept the plans of now as the golden ones; look at the diff before yo
 deny: ## Licences, sources and duplicates of the dependencies; installs cargo-deny
 	@scripts/deny
 
-install: build ## Install below DESTDIR and PREFIX (/usr/local)
-	install -D -m 755 target/rt '$(DESTDIR)$(PREFIX)/bin/rt'
+pages: ## Write the manual pages and completions to target/pages
+	@scripts/pages
+
+install: build pages ## Install program, manual pages and completions below DESTDIR and PREFIX (/usr/local)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install
+
+uninstall: pages ## Remove what install has put there
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install --remove
+
+deb: build pages ## A Debian package at target/, which registers rt with nobody
+	@scripts/deb
+
+install-test: build pages ## Install, uninstall, package, install and purge that, all in throw-away roots (root)
+	@conformance/install/run
 
 clean: ## Remove what was built
 	cargo clean
