@@ -144,7 +144,8 @@ mod tests {
     fn machines_and_interpreters_are_told_by_their_heads() {
         let mut head = b"\x7fELF\x02\x01\x01\0".to_vec();
         head.resize(64, 0);
-        head[18] = 183;
+        // ET_EXEC for aarch64.
+        (head[16], head[18]) = (2, 183);
         assert_eq!(machine(&head), Some(183));
         assert_eq!(machine(b"#!/bin/sh\n"), None);
         let entry = |enabled: &str, machine: &str| {
