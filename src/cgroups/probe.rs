@@ -1,7 +1,7 @@
 //! Which cgroup trees this host has, from /proc/self/mountinfo and /proc/self/cgroup. The parsers are pure.
 
-use crate::facts::{CgroupTrees, Hierarchy, Unified};
-use crate::sys::{self, fs};
+use crate::facts::{CgroupTrees, Delegated, Hierarchy, Unified};
+use crate::sys::{self, Errno, fs};
 
 /// One line of mountinfo that is a cgroup mount.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,9 +21,45 @@ pub fn trees() -> sys::Result<CgroupTrees> {
     let mut trees = parse(&mountinfo, &own);
     if let Some(v2) = &mut trees.v2 {
         let file = format!("{}/cgroup.controllers", v2.mountpoint.trim_end_matches('/'));
-        v2.controllers = words(&read(&file)?);
+        match read(&file) {
+            Ok(text) => v2.controllers = words(&text),
+            // Another mount lies on top of it, as inside a container that got the host's /sys.
+            Err(e) if e.errno == Errno::ENOENT => trees.v2 = None,
+            Err(e) => return Err(e),
+        }
     }
     Ok(trees)
+}
+
+/// Where a caller without root's rights may make cgroups: a directory that it may write to, and whose processes it may move.
+///
+/// v2: beside our own cgroup, which has us in it and so can't pass controllers on; or else below it.
+///
+/// Trees that other mounts lie on top of are no trees: that is common inside containers, where only such callers look here.
+pub fn delegated(trees: &mut CgroupTrees) -> sys::Result<Vec<Delegated>> {
+    let mut found = Vec::new();
+    trees.v1.retain(|v1| fs::is_there(&format!("{}/cgroup.procs", v1.mountpoint)));
+    if let Some(v2) = &trees.v2 {
+        let own = v2.own.trim_matches('/');
+        let beside = own.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if let Some(directory) = [beside, own].into_iter().find(|d| may_make(&v2.mountpoint, d)) {
+            let file = format!("{}/{directory}/cgroup.controllers", v2.mountpoint.trim_end_matches('/'));
+            let (mountpoint, directory) = (v2.mountpoint.clone(), directory.to_owned());
+            found.push(Delegated { mountpoint, directory, controllers: words(&read(&file)?) });
+        }
+    }
+    for v1 in &trees.v1 {
+        let directory = v1.own.trim_matches('/').to_owned();
+        if may_make(&v1.mountpoint, &directory) {
+            found.push(Delegated { mountpoint: v1.mountpoint.clone(), directory, controllers: Vec::new() });
+        }
+    }
+    Ok(found)
+}
+
+fn may_make(mountpoint: &str, directory: &str) -> bool {
+    let directory = format!("{}/{directory}", mountpoint.trim_end_matches('/'));
+    fs::may_write(&directory) && fs::may_write(&format!("{directory}/cgroup.procs"))
 }
 
 /// A host may have ten thousand mounts; it does not have 64 MiB of them.
