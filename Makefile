@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean
+.PHONY: help build run check test conformance bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -24,6 +24,9 @@ test: ## All tests of the package; those that make containers want root
 
 conformance: build ## The OCI's validation suite, beside Debian's crun and runc (root)
 	@conformance/validation/run
+
+differential: build ## The same command lines under rt and Debian's newest runc: what differs must be listed (root)
+	@conformance/differential/run
 
 bench: build ## Time rt beside Debian's crun and runc (root)
 	@conformance/bench/run

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod features;
 pub mod foreground;
 pub mod kill;
+pub mod notify;
 pub mod pause;
 pub mod ps;
 pub mod run;
@@ -23,6 +24,7 @@ pub mod version;
 pub mod wait;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Global, Request, Usage, Verb};
@@ -51,23 +53,43 @@ pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, 
         Err(usage) => return Err(misused(&usage)),
     };
     // Descriptors that our caller leaked are nobody's business here, and the first thing to go.
-    sys::fs::close_from(3 + passed_on(&verb), false).map_err(|e| log_failure(&e))?;
+    sys::fs::close_from(passed_on(&verb).saturating_add(3), false).map_err(|e| log_failure(&e))?;
+    // Before we open anything of our own, which would take the place of one that isn't there.
+    let promised = promised(&verb);
+    let missing = (3..promised.saturating_add(3)).find(|number| sys::fs::inherited(*number as i32).is_none());
     let log = open_log(&global).map_err(|e| log_failure(&e))?;
+    if let Some(number) = missing {
+        let message = format!("--preserve-fds {promised}: descriptor {number} is not open: no such file or directory");
+        log.failure(&Report::new(message));
+        return Err(failed(&verb));
+    }
     if global.criu.is_some() {
         log.warn("--criu is accepted for old callers and ignored");
     }
     Ok((global, verb, log))
 }
 
-/// How many descriptors from 3 upwards are for the workload.
-fn passed_on(verb: &Verb) -> u32 {
-    let asked = match verb {
+/// How many descriptors from 3 upwards `--preserve-fds` says that there are for the workload.
+fn promised(verb: &Verb) -> u32 {
+    match verb {
         Verb::Create(args) => args.create.plan.preserve_fds,
         Verb::Run(args) => args.create.plan.preserve_fds,
         Verb::Exec(args) => args.preserve_fds,
-        _ => return 0,
-    };
-    asked.max(bundle::listen_fds())
+        _ => 0,
+    }
+}
+
+/// How many descriptors from 3 upwards are for the workload.
+fn passed_on(verb: &Verb) -> u32 {
+    match verb {
+        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => promised(verb).max(bundle::listen_fds()),
+        _ => 0,
+    }
+}
+
+/// The exit code of a verb that failed: where any smaller one could be that of the process, the greatest.
+fn failed(verb: &Verb) -> ExitCode {
+    if matches!(verb, Verb::Exec(_) | Verb::Wait(_)) { ExitCode::from(255) } else { ExitCode::FAILURE }
 }
 
 /// Prints a text that was asked for.
@@ -123,8 +145,7 @@ pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.failure(&report(&error));
-            // Any smaller code could be that of the process.
-            if matches!(verb, Verb::Exec(_) | Verb::Wait(_)) { ExitCode::from(255) } else { ExitCode::FAILURE }
+            failed(&verb)
         }
     }
 }
@@ -184,6 +205,13 @@ fn own_runtime_directory() -> sys::Result<Option<String>> {
     let user = !nix::unistd::geteuid().is_root()
         || std::env::var("USER").map_or(true, |name| name != "root") && host::in_user_namespace()?;
     Ok(user.then(|| format!("{directory}/rt")))
+}
+
+/// The absolute path of what is kept of one container: for the plan, which has it mounted into the container.
+fn state_directory(global: &Global, id: &str) -> String {
+    let root = PathBuf::from(state_root(global));
+    let root = std::path::absolute(&root).unwrap_or(root);
+    root.join(id).to_string_lossy().into_owned()
 }
 
 /// Complaints about a file that is no config.json: each with its pointer in that file.

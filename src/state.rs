@@ -25,6 +25,11 @@ const LIMIT: usize = 64 << 20;
 /// The name of the socket on which a created init waits for `start`.
 pub const START_SOCKET: &str = "start";
 
+/// The directory that the workload sees, and the name of the socket in it that it reports to.
+pub const NOTIFY_DIR: &str = "notify";
+/// See [`NOTIFY_DIR`].
+pub const NOTIFY_SOCKET: &str = "notify.sock";
+
 /// What is known when a container is reserved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -262,8 +267,9 @@ impl Store {
     /// Forgets a container: its files, then its directory. Strange names in it stay, and are an error.
     pub fn remove(&self, id: &str, directory: &OwnedFd) -> Result<()> {
         // The record last: a crash in between leaves a container that can still be deleted.
-        for name in [START_SOCKET, "notify", "record"] {
-            match sys::fs::unlink(directory, name, false) {
+        let notify = format!("{NOTIFY_DIR}/{NOTIFY_SOCKET}");
+        for (name, is_dir) in [(START_SOCKET, false), (&notify, false), (NOTIFY_DIR, true), ("record", false)] {
+            match sys::fs::unlink(directory, name, is_dir) {
                 Err(e) if e.errno != Errno::ENOENT => return Err(e.at(&self.path)),
                 _ => {}
             }
@@ -327,6 +333,20 @@ impl Record {
     /// The directory, locked if the record was read under its lock.
     pub fn directory(&self) -> Result<&OwnedFd> {
         self.directory.as_ref().ok_or_else(|| Error::new(Call::Open, Errno::EBADF).about("record"))
+    }
+
+    /// Makes the directory for the socket that the workload reports to; whoever is in the container may look into it.
+    pub fn make_notify_dir(&self) -> Result<()> {
+        sys::fs::mkdir(self.directory()?, NOTIFY_DIR, 0o755)
+    }
+
+    /// That directory, if the container has one.
+    pub fn notify_dir(&self) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        match sys::fs::open(self.directory()?, NOTIFY_DIR, flags, 0, ResolveFlag::RESOLVE_BENEATH) {
+            Err(e) if e.errno == Errno::ENOENT => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Lets go of the directory and its lock: for a child, which has got a copy of both.

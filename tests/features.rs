@@ -6,7 +6,7 @@ mod tables;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn rt(words: &[&str]) -> Vec<u8> {
     let mut command = Command::new(program());
@@ -126,6 +126,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "",
         "tests/seccomp_differential.rs::random_profiles_answer_like_the_model_on_every_architecture",
     ),
+    (
+        "/potentiallyUnsafeConfigAnnotations",
+        "run.oci.keep_original_groups",
+        "tests/global.rs::the_caller_s_groups_are_kept_when_the_annotation_asks_for_it",
+    ),
     ("/linux/seccomp/knownFlags", "", "tests/seccomp_inside.rs::known_flags_are_accepted"),
     ("/linux/seccomp/supportedFlags", "", "tests/seccomp_inside.rs::known_flags_are_accepted"),
 ];
@@ -168,12 +173,12 @@ fn each_claim_has_a_test() {
     }
 }
 
-/// Engines refuse to let strangers set what is listed. No annotation changes what we do; a unit test beside the probing
-/// of the plan holds that.
+/// Engines refuse to let strangers set what is listed. That no other annotation changes what we do is held by a unit test
+/// beside the probing of the plan.
 #[test]
 fn annotations_that_change_something_are_listed() {
     let listed = features().get("potentiallyUnsafeConfigAnnotations").cloned();
-    assert_eq!(listed, None);
+    assert_eq!(listed, Some(json!(["run.oci.keep_original_groups"])));
 }
 
 /// The same bytes with another environment, directory, and host: nothing is read.

@@ -3,9 +3,10 @@
 //! Thrift: a control file costs one open, one write and one close; a directory is made before it is looked for. What
 //! was made is remembered, so that a failed create can take it all back with [`Cgroup::undo`].
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::step::Step;
+use crate::sys::process::{Birth, Born, Ended};
 use crate::sys::{self, Call, Errno, Error, bpf, cgroup, fs};
 
 use super::devices::DeviceRules;
@@ -100,8 +101,15 @@ impl Tree {
                 }
                 Err(e) if e.errno == Errno::EEXIST => {
                     self.must_be_free()?;
-                    self.ours = true;
-                    return Ok(());
+                    if !self.is_v2() || !self.ends_newborns()? {
+                        self.ours = true;
+                        return Ok(());
+                    }
+                    cgroup::remove_dir(self.mount(), &path).map_err(|e| {
+                        let note =
+                            format!("{path} (Linux ends whoever is born in it, since cgroup.kill was used on it)");
+                        self.blame(e.about(note))
+                    })?;
                 }
                 Err(e) if e.errno == Errno::ENOENT => self.make_ancestors()?,
                 Err(e) => return Err(self.explain_make(e)),
@@ -133,6 +141,19 @@ impl Tree {
             _ => "",
         };
         self.blame(error)
+    }
+
+    /// Whether a child that clone3 places there is killed at once. Linux 6.14 and later do that in a cgroup whose cgroup.kill
+    /// was ever written to, and nothing shows it but trying.
+    fn ends_newborns(&self) -> sys::Result<bool> {
+        let dir = cgroup::open_dir(self.mount(), &self.place.path).map_err(|e| self.blame(e))?;
+        let birth = Birth { cgroup: Some(dir.as_raw_fd()), ..Birth::default() };
+        match sys::process::clone3(birth) {
+            Ok(Born::Child) => sys::process::exit_now(0),
+            Ok(Born::Parent { pidfd, .. }) => Ok(sys::process::wait(&pidfd)? == Ended::Killed(libc::SIGKILL)),
+            // What keeps anybody from being born there is said when it matters.
+            Err(_) => Ok(false),
+        }
     }
 
     fn must_be_free(&self) -> sys::Result<()> {

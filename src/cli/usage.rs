@@ -18,7 +18,7 @@ pub struct Usage {
     pub message: String,
     /// How it would be right: for people, on stderr only.
     pub hint: String,
-    /// The exit code: runc's, which is 1, and 3 for a verb that isn't there.
+    /// The exit code: runc's, which is 1, 255 for a value that `exec` can't use, and 3 for a verb that isn't there.
     pub code: u8,
 }
 
@@ -61,7 +61,13 @@ impl Usage {
             ErrorKind::ArgumentConflict => conflict(error),
             _ => first_line(error),
         };
-        Self::new(global, command, message)
+        let mut usage = Self::new(global, command, message);
+        let misread = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
+        if misread && command.get_name() == "exec" {
+            // To runc the value of a flag is part of what failed, not of the command line.
+            usage.code = 255;
+        }
+        usage
     }
 }
 

@@ -109,16 +109,22 @@ pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> O
         console_socket: None,
         preserve_fds: flags.preserve_fds,
         listen_fds: listen_fds(),
-        listen_names: std::env::var("LISTEN_FDNAMES").ok(),
+        listen_names: listen_names(),
         strict: strict(global),
         umask: sys::cred::current_umask(),
         no_cgroups: global.cgroups() == CgroupManager::Disabled,
+        notify: None,
     }
 }
 
 /// How many sockets our caller passes for activation (sd_listen_fds(3)).
 pub fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// What our caller calls them.
+pub fn listen_names() -> Option<String> {
+    std::env::var("LISTEN_FDNAMES").ok()
 }
 
 /// What this host is, or what a file says that it is.

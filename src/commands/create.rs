@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::bundle::{self, Planned};
-use super::{explain, store};
+use super::{explain, notify, state_directory, store};
 use crate::cli::{Create, CreateFlags, Global, Timings};
 use crate::hooks::{self, Point};
 use crate::host::{self, Host, Order, Prepared, Trouble};
@@ -14,9 +14,9 @@ use crate::init::{self, Baggage};
 use crate::log::Log;
 use crate::plan::{HostOp, Options, Plan};
 use crate::rootfs::Rootfs;
-use crate::state::{Header, Status};
+use crate::state::{Header, NOTIFY_DIR, Status};
 use crate::step::Stage;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Call, During, Errno};
 use crate::talk::InitEnd;
 use crate::timings::Watch;
 
@@ -44,7 +44,8 @@ pub fn create(global: &Global, args: &Create, log: &Log) -> Result<()> {
 /// The options of `create` and `run`.
 pub fn options(global: &Global, flags: &CreateFlags, id: &str, directory: &Path) -> Options {
     let console = flags.console_socket.as_ref().map(|p| p.to_string_lossy().into_owned());
-    Options { console_socket: console, ..bundle::options(global, &flags.plan, id, directory) }
+    let notify = notify::wanted().then(|| state_directory(global, id)).map(|dir| format!("{dir}/{NOTIFY_DIR}"));
+    Options { console_socket: console, notify, ..bundle::options(global, &flags.plan, id, directory) }
 }
 
 /// Whether the workload wants a terminal.
@@ -96,7 +97,7 @@ pub fn poststop(planned: &Planned, global: &Global, log: &Log) {
 
 /// EEXIST of the reservation in the words that callers know.
 fn said(trouble: Trouble) -> anyhow::Error {
-    if trouble.origin.is_none() && trouble.error.call == sys::Call::Mkdir && trouble.error.errno == Errno::EEXIST {
+    if trouble.origin.is_none() && trouble.error.call == Call::Mkdir && trouble.error.errno == Errno::EEXIST {
         return anyhow::anyhow!("container with given ID already exists");
     }
     trouble.into()
@@ -138,11 +139,11 @@ pub fn announce(socket: Option<&Path>, file: Option<&Path>, pid: i32, pidfd: &Ow
 }
 
 /// Digits only, and whole from the moment it is there: callers poll for it and convert what they read.
-fn write_pid(path: &Path, pid: i32) -> std::io::Result<()> {
+fn write_pid(path: &Path, pid: i32) -> sys::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&draft, pid.to_string())?;
-    std::fs::rename(&draft, path).inspect_err(|_| {
+    std::fs::write(&draft, pid.to_string()).during(Call::Write)?;
+    std::fs::rename(&draft, path).during(Call::Rename).inspect_err(|_| {
         // The draft is ours; that it could not be renamed is the error that counts.
         let _ = std::fs::remove_file(&draft);
     })

@@ -19,7 +19,7 @@ use crate::log::Log;
 use crate::plan::{self, Entry, HostOp, Lowered, Options, Plan};
 use crate::spec;
 use crate::state::{Header, Record, Status};
-use crate::sys;
+use crate::sys::{self, Call, During};
 use crate::talk::InitEnd;
 use crate::timings::Watch;
 
@@ -64,7 +64,7 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8> {
         None => Ok(0),
         Some(signals) => {
             let terminal = entered.terminal.take();
-            Ok(foreground::serve(&signals, entered.pidfd(), terminal)?.code() as u8)
+            Ok(foreground::serve(&signals, entered.pidfd(), terminal, None)?.code() as u8)
         }
     }
 }
@@ -108,6 +108,7 @@ fn options(args: &Exec, record: &Record) -> Options {
         console_socket: args.console_socket.as_ref().map(|p| p.to_string_lossy().into_owned()),
         preserve_fds: args.preserve_fds,
         listen_fds: bundle::listen_fds(),
+        listen_names: bundle::listen_names(),
         ..Options::default()
     }
 }
@@ -148,7 +149,7 @@ fn process(args: &Exec, spec: &Spec, log: &Log) -> Result<Process> {
             process
         }
     };
-    override_by(args, &mut process)?;
+    override_by(args, &mut process, log)?;
     match process.args().as_deref() {
         None | Some([]) => bail!("process args cannot be empty"),
         Some(_) => Ok(process),
@@ -158,7 +159,7 @@ fn process(args: &Exec, spec: &Spec, log: &Log) -> Result<Process> {
 /// The file of `--process`. The caller may remove it as soon as we are back; `/dev/fd/N` will do as well.
 fn read(file: &Path) -> Result<(Process, Vec<ConfigError>)> {
     let name = || format!("--process {}", file.display());
-    let bytes = std::fs::read(file).with_context(name)?;
+    let bytes = std::fs::read(file).during(Call::Read).with_context(name)?;
     spec::read_process(&bytes, false).map_err(|e| unfit(&name(), &e))
 }
 
@@ -197,7 +198,7 @@ fn inherit(process: &mut Process, own: &Process) {
     }
 }
 
-fn override_by(args: &Exec, process: &mut Process) -> Result<()> {
+fn override_by(args: &Exec, process: &mut Process, log: &Log) -> Result<()> {
     if !args.command.is_empty() {
         process.set_args(Some(args.command.iter().map(text).collect::<Result<_>>()?));
     }
@@ -239,8 +240,13 @@ fn override_by(args: &Exec, process: &mut Process) -> Result<()> {
         process.set_apparmor_profile(Some(profile.clone()));
     }
     if !args.cap.is_empty() {
-        let caps = args.cap.iter().map(|name| capability(name)).collect::<Result<Vec<_>>>()?;
-        add(process, &caps);
+        let known = |name: &String| {
+            let known = capability(name);
+            // As for one in a config: callers ask every kernel for all that the newest has.
+            known.is_none().then(|| log.warn(format!("--cap: left out {name}: unknown capability")));
+            known
+        };
+        add(process, &args.cap.iter().filter_map(known).collect::<Vec<_>>());
     }
     Ok(())
 }
@@ -250,10 +256,10 @@ fn text(word: &OsString) -> Result<String> {
 }
 
 /// `CAP_KILL`, `kill`.
-fn capability(name: &str) -> Result<Capability> {
+fn capability(name: &str) -> Option<Capability> {
     let upper = name.to_ascii_uppercase();
     let full = format!("CAP_{}", upper.strip_prefix("CAP_").unwrap_or(&upper));
-    serde_json::from_value(serde_json::json!(full)).map_err(|_| anyhow!("--cap: unknown capability {name:?}"))
+    serde_json::from_value(serde_json::json!(full)).ok()
 }
 
 /// To the sets that the process itself uses, never to those that it hands on through execve (CVE-2022-29162).

@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::notify::Proxy;
 use crate::sys::process::Ended;
 use crate::sys::{self, Call, During, Errno};
 
@@ -42,7 +43,7 @@ impl Drop for RawTerminal {
 }
 
 /// Serves until init has ended.
-pub fn serve(signals: &Signals, pidfd: &OwnedFd, terminal: Option<OwnedFd>) -> Result<Ended> {
+pub fn serve(signals: &Signals, pidfd: &OwnedFd, terminal: Option<OwnedFd>, notify: Option<&Proxy>) -> Result<Ended> {
     let raw = terminal.as_ref().map(|_| RawTerminal::new());
     if let Some(master) = &terminal {
         resize(master);
@@ -59,6 +60,7 @@ pub fn serve(signals: &Signals, pidfd: &OwnedFd, terminal: Option<OwnedFd>) -> R
                 fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
         }
+        fds.extend(notify.map(|proxy| PollFd::new(proxy.as_fd(), PollFlags::POLLIN)));
         match nix::poll::poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
@@ -76,16 +78,21 @@ pub fn serve(signals: &Signals, pidfd: &OwnedFd, terminal: Option<OwnedFd>) -> R
         if ready.get(2) == Some(&true) && master.as_ref().is_some_and(|m| !copy(m.as_fd(), std::io::stdout().as_fd())) {
             master = None;
         }
+        if let (Some(proxy), Some(true)) = (notify, ready.last()) {
+            // We stay the service's main process; who we report to may be gone, and the workload goes on.
+            let _ = proxy.pass_on(None);
+        }
         if ready[1] {
-            // What the workload wrote last is still in the terminal.
+            // What the workload wrote last is still in the terminal, what it said last in the socket.
             while master.as_ref().is_some_and(|m| readable(m) && copy(m.as_fd(), std::io::stdout().as_fd())) {}
+            while notify.is_some_and(|proxy| readable(proxy) && proxy.pass_on(None).is_ok()) {}
             drop(raw);
             return Ok(sys::process::wait(pidfd)?);
         }
     }
 }
 
-fn readable(fd: &OwnedFd) -> bool {
+fn readable(fd: impl AsFd) -> bool {
     sys::process::wait_readable(fd, Some(std::time::Duration::ZERO)).unwrap_or(false)
 }
 

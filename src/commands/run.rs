@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::bundle::{self, Planned};
-use super::{create, delete, foreground};
+use super::{create, delete, foreground, notify};
 use crate::cli::{ContainerId, Global, Run, Workload};
 use crate::hooks::{self, Point};
 use crate::host::{self, Host};
@@ -33,19 +33,28 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
         sys::process::become_subreaper()?;
     }
     let mut made = create::make(global, &planned, false, &mut watch, log)?;
-    let begun = create::finish(&args.create, &made).and_then(|()| Ok(made.start(&mut watch)?));
-    if let Err(e) = begun {
-        made.undo();
-        create::poststop(&planned, global, log);
-        return Err(e);
-    }
+    let begun = create::finish(&args.create, &made).and_then(|()| {
+        let proxy = notify::Proxy::open(made.record())?;
+        made.start(&mut watch)?;
+        Ok(proxy)
+    });
+    let proxy = match begun {
+        Ok(proxy) => proxy,
+        Err(e) => {
+            made.undo();
+            create::poststop(&planned, global, log);
+            return Err(e);
+        }
+    };
     create::report(args.create.timings, &watch, &planned.plan);
     after_start(&planned, &mut made, global, log)?;
-    let Some(signals) = signals else { return Ok(0) };
     // It runs: from here on other verbs must get at it.
     made.let_go();
+    let Some(signals) = signals else {
+        return proxy.map_or(Ok(()), |proxy| proxy.until_ready(made.pidfd()?, made.pid())).map(|()| 0);
+    };
     let terminal = made.terminal.take();
-    let ended = foreground::serve(&signals, made.pidfd()?, terminal)?;
+    let ended = foreground::serve(&signals, made.pidfd()?, terminal, proxy.as_ref())?;
     if !args.keep {
         drop(made);
         delete::remove_ended(global, &id, log)?;

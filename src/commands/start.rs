@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::bundle;
-use super::{create, delete, missing, store};
+use super::{create, delete, missing, notify, store};
 use crate::cli::{Global, Start};
 use crate::hooks::{self, Point};
 use crate::host;
@@ -46,8 +46,9 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     // The words for a failed step, and for the timings, are in the plan; only its start stage is looked at.
     let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
     let plan = plan::lower(&spec, &bundle::facts(global, None)?, &options)?.plan;
-    record.note(Event::Started)?;
     let strict = bundle::strict(global);
+    let proxy = notify::Proxy::open(&record)?;
+    record.note(Event::Started)?;
     let started = host::start_created(&record, &plan, &mut watch);
     create::report(args.timings, &watch, &plan);
     let failed = match started {
@@ -59,7 +60,15 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
         }
     };
     match failed {
-        None => Ok(()),
+        None => match (proxy, record.alive()) {
+            (Some(proxy), Some(init)) => {
+                // Until it says that it is ready, others must get at it.
+                let pid = record.init().map_or(0, |i| i.pid);
+                record.let_go();
+                proxy.until_ready(&init, pid)
+            }
+            _ => Ok(()),
+        },
         Some(trouble) => {
             // "Generate an error, stop the container, and continue the lifecycle at step 12": it is gone afterwards.
             if let Err(e) = delete::remove(&store, record, log) {

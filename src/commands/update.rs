@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::spec;
 use crate::state::{Event, Status};
 use crate::step::{Stage, Step};
+use crate::sys::{Call, During};
 
 /// The longest file of resources.
 const LIMIT: u64 = 1 << 20;
@@ -93,7 +94,8 @@ fn read(file: &Path) -> Result<Value> {
     if file == Path::new("-") {
         std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes)?;
     } else {
-        std::fs::File::open(file)?.take(LIMIT).read_to_end(&mut bytes)?;
+        let file = std::fs::File::open(file).during(Call::Openat)?;
+        file.take(LIMIT).read_to_end(&mut bytes).during(Call::Read)?;
     }
     spec::json::parse(&bytes).map_err(|e| unfit("not JSON", &Complaints(e)))
 }

@@ -173,6 +173,7 @@ impl Host<'_> {
         }
         for (index, step) in self.plan.prepare.iter().enumerate() {
             let done = watch.step(Stage::Prepare, index, || match &step.op {
+                HostOp::Notify => self.record.make_notify_dir(),
                 HostOp::Cgroup(op) => self.apply_cgroup(step, op),
                 HostOp::Rdt(op) => self.apply_rdt(op, 0),
                 HostOp::Namespace(op) => prepared.namespaces.apply(op, None),

@@ -59,6 +59,9 @@ pub fn all_capabilities() -> impl Iterator<Item = (String, u8)> {
     all.into_iter()
 }
 
+/// The annotation, crun's, that asks for the caller's supplementary groups.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// Lowers the process.
 pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
     let mut out = Lowered::default();
@@ -133,10 +136,12 @@ fn lower_process(input: &Input<'_>, process: &Process, out: &mut Lowered, compla
     let caps = capability_sets(process.capabilities().as_ref(), input.facts, &mut out.warnings);
     become_.push(Step::asked("/process/capabilities/bounding", InitOp::Bounding(caps.bounding)));
     let user = process.user();
-    let groups = user.additional_gids().clone().unwrap_or_default();
-    let step = Step::asked("/process/user/additionalGids", InitOp::Groups(groups.clone()));
-    // Where the user namespace denies setgroups, "none" is what there can be; asking for some is an error.
-    become_.push(if groups.is_empty() { step.tolerating(&[Errno::EPERM]) } else { step });
+    if !keeps_groups(input.spec) {
+        let groups = user.additional_gids().clone().unwrap_or_default();
+        let step = Step::asked("/process/user/additionalGids", InitOp::Groups(groups.clone()));
+        // Where the user namespace denies setgroups, "none" is what there can be; asking for some is an error.
+        become_.push(if groups.is_empty() { step.tolerating(&[Errno::EPERM]) } else { step });
+    }
     become_.push(Step::asked("/process/user", InitOp::Ids { uid: user.uid(), gid: user.gid() }));
     become_.push(Step::asked("/process/cwd", InitOp::Cwd(cwd)));
     let no_new_privs = process.no_new_privileges() == Some(true);
@@ -165,6 +170,12 @@ fn lower_process(input: &Input<'_>, process: &Process, out: &mut Lowered, compla
     // Not before the hooks, which would get it too.
     out.start.extend(scheduling::memory_policy(input.spec, complaints));
     out.start.push(Step::default("the caller's and our own ignored signals must not be inherited", InitOp::Signals));
+}
+
+/// Whether the caller's own groups are wanted (podman's `--group-add keep-groups`): groups that its user namespace can't name, but
+/// that open files for it.
+fn keeps_groups(spec: &Spec) -> bool {
+    spec.annotations().as_ref().and_then(|all| all.get(KEEP_GROUPS)).is_some_and(|value| value == "1")
 }
 
 /// `PATH` of the container's environment; the last entry of a name is the one that counts.

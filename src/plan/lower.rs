@@ -57,6 +57,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
             cgroups: view(&placement, facts),
             selinux: facts.selinux,
             strict: options.strict,
+            notify: options.notify.as_deref(),
         },
         &mut complaints,
     );
@@ -70,6 +71,9 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     let stub = !labelled && program.as_ref().is_none_or(|p| permits(p, libc::SYS_execveat, [0; 6]));
     lower_seal(&spaces, stub, labelled, &mut plan);
     plan.prepare.push(Step::default("what must be cleaned up is known before it exists", HostOp::Reserve));
+    if options.notify.is_some() {
+        plan.prepare.push(Step::default(rootfs::NOTIFY, HostOp::Notify));
+    }
     let mut after_birth = Vec::new();
     if let Some(cgroup) = cgroup {
         warnings.extend(cgroup.warnings.iter().map(ToString::to_string));
@@ -249,7 +253,7 @@ fn lower_start(
     plan.start.extend(start_container.into_iter().map(|s| s.map(InitOp::Hook)));
     let Some(process) = spec.process().as_ref() else { return };
     plan.start.extend(signals.into_iter().map(|s| s.map(InitOp::Identity)));
-    let from = 3 + options.preserve_fds.max(options.listen_fds);
+    let from = options.preserve_fds.max(options.listen_fds).saturating_add(3);
     if stub {
         // fcntl(F_SETFD) and write(2) are what the stub needs to tell of a failure.
         let can_tell = |p: &Program| {
@@ -281,6 +285,10 @@ fn lower_exec(process: &Process, options: &Options) -> Exec {
     if options.listen_fds > 0 {
         env.push(format!("LISTEN_FDS={}", options.listen_fds));
         env.extend(options.listen_names.iter().map(|names| format!("LISTEN_FDNAMES={names}")));
+    }
+    if options.notify.is_some() {
+        env.retain(|entry| !entry.starts_with("NOTIFY_SOCKET="));
+        env.push(format!("NOTIFY_SOCKET={}/{}", rootfs::NOTIFY_DIR, crate::state::NOTIFY_SOCKET));
     }
     let has_home = env.iter().any(|e| e.starts_with("HOME="));
     Exec {

@@ -42,6 +42,8 @@ pub struct Options {
     pub umask: u32,
     /// `--cgroup-manager disabled`.
     pub no_cgroups: bool,
+    /// NOTIFY_SOCKET: the directory of ours in which the workload will find a socket to report to.
+    pub notify: Option<String>,
 }
 
 /// A step of the host side.
@@ -50,6 +52,8 @@ pub struct Options {
 pub enum HostOp {
     /// Takes the id and writes the record, before anything else is done.
     Reserve,
+    /// Makes the directory for the socket that the workload reports to.
+    Notify,
     /// Cgroups and limits.
     Cgroup(cgroups::Op),
     /// Intel RDT.
@@ -156,6 +160,7 @@ impl fmt::Display for HostOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HostOp::Reserve => f.write_str("reserve the id, write the record"),
+            HostOp::Notify => f.write_str("make the directory of the notify socket"),
             HostOp::Cgroup(op) => op.fmt(f),
             HostOp::Rdt(op) => op.fmt(f),
             HostOp::Namespace(op) => op.fmt(f),

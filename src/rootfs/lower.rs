@@ -42,6 +42,8 @@ pub struct Input<'a> {
     pub selinux: bool,
     /// `--strict`: a label that nothing here could enforce is an error.
     pub strict: bool,
+    /// The host's directory in which the workload finds a socket to report to.
+    pub notify: Option<&'a str>,
 }
 
 /// The steps, by stage.
@@ -112,6 +114,7 @@ pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
             out.build.push(Step::asked(pointer, InitOp::Mount(mount)));
         }
     }
+    lower_notify(input, shared, &mut out);
     // Who binds a /dev brings its own devices and links.
     if !dev_is_bound {
         lower_devices(input, &mut out, complaints);
@@ -227,6 +230,24 @@ fn lower_mount(
     };
     let tree = if matches!(what, What::Cgroups { .. }) { own_as_tree(options.own, options.tree) } else { options.tree };
     Some(Mount { target, what, own: options.own, tree, propagation: options.propagation })
+}
+
+/// The directory, not the socket in it: that is made anew by whoever starts the container.
+fn lower_notify(input: &Input<'_>, shared: bool, out: &mut Lowered) {
+    // Without a mount namespace it would be mounted on the host.
+    let Some(path) = input.notify.filter(|_| input.mount_namespace) else { return };
+    let options = options::parse(&["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned));
+    let (target, path) = (super::NOTIFY_DIR.to_owned(), path.to_owned());
+    let mount = if input.copied_mounts && !shared {
+        bind_copy(target, path, false, options)
+    } else {
+        let slot = out.slots;
+        out.slots += 1;
+        out.prepare.push(Step::default(super::NOTIFY, HostOp::OpenSource { slot, path, tree: false, shared }));
+        let Options { own, tree, propagation, .. } = options;
+        Mount { target, what: What::Bind { slot }, own, tree, propagation }
+    };
+    out.build.push(Step::default(super::NOTIFY, InitOp::Mount(mount)));
 }
 
 /// A source that init finds in its own copy of the host's mounts. Since Linux 6.8 mountinfo lists mounts in the order in

@@ -21,6 +21,12 @@ use serde::Serialize;
 use crate::sys::mount::Attributes;
 pub use apply::{Rootfs, Sources};
 
+/// Where the workload finds the directory of the socket that it reports to.
+pub const NOTIFY_DIR: &str = "/run/notify";
+
+/// Why it finds one.
+pub const NOTIFY: &str = "NOTIFY_SOCKET: the caller hears what the workload says of itself";
+
 /// What the host side does before the birth.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

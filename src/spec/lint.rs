@@ -21,8 +21,12 @@ pub const RISKY_ANNOTATIONS: &[(&str, &str)] = &[
     ("krun.", "crun"),
     ("org.criu.config", "runc and crun"),
     ("org.systemd.property.", "runc and crun"),
+    (KEEP_GROUPS, "crun and rt"),
     ("run.oci.", "crun"),
 ];
+
+/// The one that has an effect here; see `identity`, which the specification's reader doesn't know.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// What belongs to the specifications of the OCI.
 const RESERVED: &str = "org.opencontainers.";
@@ -141,7 +145,10 @@ fn annotations(spec: &Spec, said: &mut Vec<ConfigError>) {
         let pointer = || format!("/annotations/{}", escape(key));
         let listens = |(name, _): &&(&str, &str)| if name.ends_with('.') { key.starts_with(name) } else { key == name };
         if let Some((_, who)) = RISKY_ANNOTATIONS.iter().find(listens) {
-            let message = format!("changes what {who} would do, on the host too; rt ignores it");
+            let message = match key == KEEP_GROUPS {
+                true => "gives the process the supplementary groups of whoever calls rt".to_owned(),
+                false => format!("changes what {who} would do, on the host too; rt ignores it"),
+            };
             say(said, Rule::RiskyAnnotation, pointer(), message);
         }
         if key.starts_with(RESERVED) && !key.starts_with(RESERVED_FOR_ALL) {

@@ -67,6 +67,33 @@ pub fn connect_host(path: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A datagram socket at `name` in `dir`, to which everybody who finds it may send. One that is there already makes way.
+pub fn open_to_all(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+    match super::fs::unlink(&dir, name, false) {
+        Err(e) if e.errno != Errno::ENOENT => return Err(e),
+        _ => {}
+    }
+    let socket = socket(SockType::Datagram)?;
+    let before = super::cred::umask(0);
+    let bound = nix::sys::socket::bind(socket.as_raw_fd(), &address(&dir, name)?);
+    super::cred::umask(before);
+    bound.during(Call::Bind)?;
+    Ok(socket)
+}
+
+/// Connects to the datagram socket that NOTIFY_SOCKET names: a path, or after `@` an abstract name.
+pub fn connect_notify(to: &str) -> Result<OwnedFd> {
+    let socket = socket(SockType::Datagram)?;
+    let address = match to.strip_prefix('@') {
+        Some(name) => UnixAddr::new_abstract(name.as_bytes()),
+        None => UnixAddr::new(to),
+    };
+    let address = address.map_err(|errno| Error::new(Call::Connect, errno).about(to))?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address)
+        .map_err(|errno| Error::new(Call::Connect, errno).about(to))?;
+    Ok(socket)
+}
+
 /// Sends one message, with descriptors beside it.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];

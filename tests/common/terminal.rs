@@ -29,26 +29,32 @@ impl ConsoleSocket {
 
     /// Takes the master that the runtime sends, and the name that came with it.
     pub fn receive(&self) -> (Terminal, String) {
-        wait_readable(&self.listener);
-        let (stream, _) = self.listener.accept().expect("accept");
-        wait_readable(&stream);
-        let mut name = [0u8; 4096];
-        let mut space = nix::cmsg_space!([i32; 4]);
-        let mut parts = [IoSliceMut::new(&mut name)];
-        let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
-        let message = message.expect("recvmsg");
-        let mut fds = Vec::new();
-        for control in message.cmsgs().expect("control data") {
-            if let ControlMessageOwned::ScmRights(rights) = control {
-                fds.extend(rights);
-            }
-        }
-        let length = message.bytes;
-        assert_eq!(fds.len(), 1, "one descriptor comes over the console socket");
-        // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-        let master = unsafe { OwnedFd::from_raw_fd(fds[0]) };
-        (Terminal::new(master), String::from_utf8_lossy(&name[..length]).into_owned())
+        let (master, name) = receive_descriptor(&self.listener);
+        (Terminal::new(master), name)
     }
+}
+
+/// Takes the one descriptor that comes over a socket, and the text beside it.
+pub fn receive_descriptor(listener: &UnixListener) -> (OwnedFd, String) {
+    wait_readable(listener);
+    let (stream, _) = listener.accept().expect("accept");
+    wait_readable(&stream);
+    let mut name = [0u8; 4096];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut parts = [IoSliceMut::new(&mut name)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
+    let message = message.expect("recvmsg");
+    let mut fds = Vec::new();
+    for control in message.cmsgs().expect("control data") {
+        if let ControlMessageOwned::ScmRights(rights) = control {
+            fds.extend(rights);
+        }
+    }
+    let length = message.bytes;
+    assert_eq!(fds.len(), 1, "one descriptor comes over the socket");
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    (descriptor, String::from_utf8_lossy(&name[..length]).into_owned())
 }
 
 fn wait_readable(fd: &impl AsFd) {

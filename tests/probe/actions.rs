@@ -38,6 +38,14 @@ fn signal_number(name: &str) -> Result<i32, String> {
     long.parse::<nix::sys::signal::Signal>().map(|signal| signal as i32).map_err(|_| format!("no such signal: {name}"))
 }
 
+/// `notify LINE…`: tells the socket that NOTIFY_SOCKET names all of these lines in one message.
+pub fn notify(lines: &[&str]) -> Outcome {
+    let to = std::env::var("NOTIFY_SOCKET").map_err(|_| "NOTIFY_SOCKET is not set")?;
+    let socket = std::os::unix::net::UnixDatagram::unbound().map_err(|e| e.to_string())?;
+    socket.send_to(lines.join("\n").as_bytes(), &to).map_err(|e| format!("{to}: {e}"))?;
+    Ok(0)
+}
+
 /// One variable a line.
 pub fn print_env() -> Outcome {
     for line in crate::fingerprint::environment() {

@@ -45,6 +45,7 @@ fn run(words: &[&str]) -> Outcome {
         "signal-self" => actions::signal_self(number(rest, 0)? as i32),
         "sleep" => actions::sleep_for_ever(),
         "trap" => actions::trap(rest),
+        "notify" => actions::notify(rest),
         "print-env" => actions::print_env(),
         "write" => actions::write(rest),
         "read" => actions::read(rest),

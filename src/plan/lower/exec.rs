@@ -3,6 +3,8 @@
 //! `create` writes a [`Digest`] of the config into the record: everything that concerns a process. So `exec` never reads
 //! the whole config again, and edits of the bundle mean nothing to it.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{Capability, LinuxNamespaceType, Process, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -41,7 +43,12 @@ pub fn digest(spec: &Spec, options: &Options) -> Vec<u8> {
     if let Some(linux) = linux.as_object_mut() {
         linux.retain(|name, _| OF_PROCESS.contains(&name.as_str()));
     }
-    let spec = json!({ "ociVersion": spec.version(), "process": spec.process(), "linux": linux });
+    let mut annotations = json!(spec.annotations().as_ref().unwrap_or(&HashMap::new()));
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.retain(|name, _| name == identity::lower::KEEP_GROUPS);
+    }
+    let version = spec.version();
+    let spec = json!({ "ociVersion": version, "process": spec.process(), "linux": linux, "annotations": annotations });
     json!({ "spec": spec, "keyring": !options.no_new_keyring, "strict": options.strict }).to_string().into_bytes()
 }
 
