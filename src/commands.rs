@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod check;
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod doctor;
@@ -14,6 +15,7 @@ pub mod foreground;
 pub mod kill;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -53,9 +55,6 @@ pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, 
     // Descriptors that our caller leaked are nobody's business here, and the first thing to go.
     sys::fs::close_from(3 + passed_on(&verb), false).map_err(|e| log_failure(&e))?;
     let log = open_log(&global).map_err(|e| log_failure(&e))?;
-    if global.criu.is_some() {
-        log.warn("--criu is accepted for old callers and ignored");
-    }
     Ok((global, verb, log))
 }
 
@@ -65,6 +64,10 @@ fn passed_on(verb: &Verb) -> u32 {
         Verb::Create(args) => args.create.plan.preserve_fds,
         Verb::Run(args) => args.create.plan.preserve_fds,
         Verb::Exec(args) => args.preserve_fds,
+        // Only this one is CRIU's to have; those below it go nowhere.
+        Verb::Checkpoint(args) => {
+            args.status_fd.and_then(|fd| u32::try_from(fd).ok()).map_or(0, |fd| fd.saturating_sub(2))
+        }
         _ => return 0,
     };
     asked.max(bundle::listen_fds())
@@ -110,6 +113,8 @@ pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
         Verb::Events(args) => events::events(global, args).map(|()| 0),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Ps(args) => ps::ps(global, args).map(|()| 0),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(global, args, log).map(|()| 0),
+        Verb::Restore(args) => restore::restore(global, args, log),
         Verb::Update(args) => update::update(global, args, log).map(|()| 0),
         Verb::Resume(args) => pause::resume(global, args).map(|()| 0),
         Verb::List(args) => state::list(global, args, log).map(|()| 0),

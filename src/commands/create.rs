@@ -116,6 +116,7 @@ pub fn baggage(plan: &Plan, prepared: Prepared, timed: bool) -> Baggage {
         stub: prepared.stub,
         filter: prepared.program.zip(flags),
         start: prepared.start,
+        handed: prepared.handed,
         timed,
     }
 }

@@ -172,7 +172,7 @@ pub fn tables() -> Tables<'static> {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: idmap } },
             net_devices: Enabled { enabled: able::net_devices() },
         },
-        checkpoint: false,
+        checkpoint: true,
         unsafe_annotations: able::ANNOTATIONS.to_vec(),
     }
 }
@@ -251,7 +251,7 @@ mod tests {
         let idmap = &value["linux"]["mountExtensions"]["idmap"]["enabled"];
         assert_eq!(*idmap, true);
         assert!(has(&value["mountOptions"], "idmap") && has(&value["mountOptions"], "ridmap"));
-        assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "false");
+        assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
         assert_eq!(value.get("potentiallyUnsafeConfigAnnotations"), None);
         assert_eq!(value["linux"]["memoryPolicy"]["modes"].as_array().map(Vec::len), Some(7));
         assert_eq!(value["linux"]["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
