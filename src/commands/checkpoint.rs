@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
 
 use super::{bundle, delete, missing, status, store};
 use crate::cli::{Checkpoint, CriuFlags, Global, ManageCgroups};
@@ -66,7 +67,7 @@ fn parent(args: &Checkpoint) -> Result<Option<String>> {
         bail!("--parent-path {}: must be relative to --image-path", parent.display());
     }
     let whole = args.criu.images().join(parent);
-    std::fs::metadata(&whole).with_context(|| format!("--parent-path {}", whole.display()))?;
+    sys::fs::open_host(&whole.to_string_lossy(), OFlag::O_PATH | OFlag::O_DIRECTORY).context("--parent-path")?;
     Ok(Some(parent.to_string_lossy().into_owned()))
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::SFlag;
 
 use super::log;
 use super::outside::Stdio;
@@ -115,10 +116,9 @@ impl Service {
 
 /// CRIU's failure in words: its own, the lines of its log that say why, and where that log is. `said` is what it wrote on stderr.
 pub fn failure(request: &Request, answer: &Answer, work: &OwnedFd, said: &str) -> Error {
-    let mut words = format!("criu failed: type {} errno {}", request.kind.name(), answer.errno);
-    if !answer.message.is_empty() {
-        words = format!("{words}: {}", answer.message.trim());
-    }
+    let words = format!("criu failed: type {} errno {}", request.kind.name(), answer.errno);
+    // Its own word is the first error of the log, of whatever kind; it counts where there is no log.
+    let said = if answer.message.is_empty() { said } else { &answer.message };
     Error::other(Call::Recv, with_reasons(words, request, work, said))
 }
 
@@ -159,8 +159,10 @@ fn one_of_stdio(pid: i32, number: i32) -> Result<Stdio> {
         Err(_) => return Ok(Stdio { link, mount, ..Stdio::default() }),
     };
     let kind = sys::fs::kind(&file);
-    let memory = kind == nix::sys::stat::SFlag::S_IFCHR && nix::sys::stat::major(file.st_rdev) == 1;
-    let is_file = kind == nix::sys::stat::SFlag::S_IFREG || memory;
+    let device = nix::sys::stat::major(file.st_rdev);
+    // /dev/null and its kin, terminals: CRIU sees them as files with something beside.
+    let is_device = kind == SFlag::S_IFCHR && (matches!(device, 1 | 4 | 5) || (136..144).contains(&device));
+    let is_file = kind == SFlag::S_IFREG || is_device;
     Ok(Stdio { link, mount, inode: file.st_ino, file: is_file })
 }
 

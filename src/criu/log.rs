@@ -16,8 +16,12 @@ pub(super) fn reasons(log: &str) -> Vec<String> {
     found
 }
 
-fn is_error(line: &str) -> bool {
-    without_time(line).starts_with("Error (")
+/// Errors that CRIU logs and goes on after: they are never the reason.
+const HARMLESS: [&str; 1] = ["rlimit: Can't setup RLIMIT_NOFILE for self"];
+
+/// Whether a line says what went wrong.
+pub(super) fn is_error(line: &str) -> bool {
+    without_time(line).starts_with("Error (") && !HARMLESS.iter().any(|harmless| line.contains(harmless))
 }
 
 /// `(00.012345)` and a pid before the words mean nothing to who reads an error.

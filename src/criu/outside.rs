@@ -133,7 +133,7 @@ pub struct Stdio {
     pub mount: i32,
     /// Its inode.
     pub inode: u64,
-    /// Whether it is a regular file, or one of the memory devices.
+    /// Whether it is a regular file, one of the memory devices, or a terminal.
     pub file: bool,
 }
 
