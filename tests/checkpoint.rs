@@ -295,13 +295,16 @@ fn locks_are_kept_on_demand() {
 #[test]
 fn a_socket_of_the_host_stays_connected_on_demand() {
     need_criu!();
-    let mut bundle = counting("criuunix", &["datagram", "/mnt/there/socket"]);
+    let mut bundle = Bundle::new("criuunix");
     // CRIU finds the other end among the sockets of the container's network namespace.
     bundle.without_namespace("network");
     let there = bundle.directory("there");
     let socket = UnixDatagram::bind(there.join("socket")).unwrap();
     socket.set_nonblocking(true).unwrap();
-    bundle.mount("/mnt/there", "bind", &bundle.text("there"), &["bind", "rw"]);
+    // What the socket is called is what its maker has called it: inside it must be the same.
+    let path = bundle.text("there");
+    bundle.args(["/probe", "count", "/tmp", "datagram", &bundle.text("there/socket")]);
+    bundle.mount(&path, "bind", &path, &["bind", "rw"]);
     bundle.begin();
     bundle.checkpoint(&[]).fails(&["criu failed: type DUMP", "dump.log"]);
     bundle.counts_past(bundle.counted());
@@ -328,24 +331,29 @@ fn drain(socket: &UnixDatagram) -> u64 {
 fn a_job_of_a_shell_goes_on_in_another_terminal() {
     need_criu!();
     let bundle = counting("criujob", &["say"]);
-    let (mut first, slave) = Terminal::open(24, 80);
-    let other = slave.try_clone().unwrap();
-    let running =
-        bundle.run_command().stdin(slave.try_clone().unwrap()).before_exec(owns_terminal).spawn_with(slave, other);
-    first.wait_for("at 10");
-    bundle.checkpoint(&[]).fails(&["criu failed: type DUMP", "shell-job"]);
-    bundle.counts_past(bundle.counted());
-    bundle.checkpoint(&["--shell-job"]).ok();
-    running.wait();
-    let before = bundle.counted();
-    let (mut second, slave) = Terminal::open(24, 80);
-    let other = slave.try_clone().unwrap();
-    let command = bundle.restore_command(&["--shell-job"]).stdin(slave.try_clone().unwrap());
-    let running = command.before_exec(owns_terminal).spawn_with(slave, other);
-    second.wait_for(&format!("at {}", before + 5));
+    let (mut terminal, slave) = Terminal::open(24, 80);
+    let mut running = on_terminal(bundle.run_command(), slave);
+    for flags in [&["--shell-job"][..], &[]] {
+        terminal.wait_for(&format!("at {}", bundle.counted() + 10));
+        bundle.checkpoint(flags).ok();
+        running.wait();
+        let before = bundle.counted();
+        let (next, slave) = Terminal::open(24, 80);
+        terminal = next;
+        running = on_terminal(bundle.restore_command(flags), slave);
+        terminal.wait_for(&format!("at {}", before + 5));
+        fs::rename(bundle.path("images"), bundle.path(&format!("images-{before}"))).unwrap();
+    }
     bundle.stop(3);
     running.wait().exits(3);
+    assert_eq!(bundle.begun(), 1);
     bundle.nothing_left();
+}
+
+/// Starts it as a shell would, with this terminal.
+fn on_terminal(command: Runtime, slave: std::os::fd::OwnedFd) -> common::Running {
+    let another = || slave.try_clone().unwrap();
+    command.stdin(another()).before_exec(owns_terminal).spawn_with(another(), another())
 }
 
 #[test]
@@ -494,7 +502,16 @@ fn a_user_namespace_comes_back() {
     bundle.set("/linux/namespaces/-", json!({"type": "user"}));
     let map = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
     bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    round_trip(&bundle, &[], &[]);
+    // Its stdio is opened again with the rights it has inside.
+    let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    bundle.create_command().spawn_with(null(), null()).wait().ok();
+    bundle.start().ok();
+    bundle.counts_past(10);
+    bundle.checkpoint(&[]).ok();
+    let before = bundle.counted();
+    bundle.restore_command(&["--detach"]).spawn_with(null(), fs::File::create(bundle.path("err")).unwrap()).wait().ok();
+    bundle.counts_past(before);
+    assert_eq!(bundle.begun(), 1);
     let uids = fs::read_to_string(format!("/proc/{}/uid_map", bundle.pid())).unwrap();
     assert_eq!(uids.split_whitespace().collect::<Vec<_>>(), ["0", "200000", "65536"]);
     finish(&bundle);

@@ -42,6 +42,34 @@ impl Directories {
         Ok(Self { images: open(images, make)?, work: open(work, true)? })
     }
 
+    /// Lets a group read the images.
+    pub fn let_read(&self, gid: u32) -> Result<()> {
+        let share = |file: &OwnedFd, stat: &nix::sys::stat::FileStat, bits: u32| {
+            if stat.st_gid != gid {
+                sys::fs::chown(file, stat.st_uid, gid)?;
+            }
+            if stat.st_mode & bits == bits { Ok(()) } else { sys::fs::fchmod(file, stat.st_mode & 0o7777 | bits) }
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let directory = sys::fs::open(&self.images, ".", flags, 0, ResolveFlag::RESOLVE_BENEATH)?;
+        share(&directory, &sys::fs::stat(&directory)?, 0o050)?;
+        for name in sys::fs::names(&directory)? {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+            match sys::fs::open(&directory, &name, flags, 0, ResolveFlag::RESOLVE_BENEATH) {
+                // A link: to the parent's images, which are that directory's affair.
+                Err(e) if e.errno == Errno::ELOOP => {}
+                other => {
+                    let file = other?;
+                    let stat = sys::fs::stat(&file)?;
+                    if sys::fs::kind(&stat) == SFlag::S_IFREG {
+                        share(&file, &stat, 0o040).map_err(|e| e.at(&name))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The same directories on the mounts of another process: CRIU mounts in its working directory, so that must be on
     /// mounts of its own.
     pub fn seen_by(&self, pid: i32) -> Result<Self> {
@@ -160,10 +188,11 @@ fn one_of_stdio(pid: i32, number: i32) -> Result<Stdio> {
     };
     let kind = sys::fs::kind(&file);
     let device = nix::sys::stat::major(file.st_rdev);
-    // /dev/null and its kin, terminals: CRIU sees them as files with something beside.
-    let is_device = kind == SFlag::S_IFCHR && (matches!(device, 1 | 4 | 5) || (136..144).contains(&device));
-    let is_file = kind == SFlag::S_IFREG || is_device;
-    Ok(Stdio { link, mount, inode: file.st_ino, file: is_file })
+    let is_terminal = kind == SFlag::S_IFCHR && (matches!(device, 4 | 5) || (136..144).contains(&device));
+    let terminal = is_terminal.then_some((file.st_rdev, file.st_dev));
+    // /dev/null and its kin are files to CRIU, and so are terminals, with something beside.
+    let is_file = kind == SFlag::S_IFREG || is_terminal || kind == SFlag::S_IFCHR && device == 1;
+    Ok(Stdio { link, mount, inode: file.st_ino, file: is_file, terminal })
 }
 
 /// Leaves the names of the first three descriptors beside the images.

@@ -21,7 +21,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use apply::{Directories, Service, explained, failure, read_descriptors, stdio, write_descriptors};
-pub use outside::{Joined, Outside, Stdio, is_outside};
+pub use outside::{Joined, Outside, Stdio, is_named, is_outside};
 pub use rpc::{Answer, Kind, Request};
 
 /// How the cgroups in the images are brought back.
@@ -111,6 +111,8 @@ pub struct Restore {
     pub outside: Outside,
     /// Whether the container has cgroups of its own.
     pub cgroups: bool,
+    /// The group that must be able to read the images: in a user namespace CRIU has no more rights than its root.
+    pub readers: Option<u32>,
 }
 
 impl fmt::Display for Restore {

@@ -135,21 +135,34 @@ pub struct Stdio {
     pub inode: u64,
     /// Whether it is a regular file, one of the memory devices, or a terminal.
     pub file: bool,
+    /// The numbers of a terminal: its own, and those of the file system it is on.
+    pub terminal: Option<(u64, u64)>,
+}
+
+/// Whether CRIU has to be told of a name when it saves; of pipes it knows by itself.
+pub fn is_named(name: &str) -> bool {
+    name.starts_with("file[") || name.starts_with("tty[")
 }
 
 /// Whether a descriptor's name is one that CRIU was told to take from outside.
 pub fn is_outside(name: &str) -> bool {
-    name.starts_with("pipe:") || name.starts_with("file[")
+    name.starts_with("pipe:") || is_named(name)
 }
 
 impl Stdio {
-    /// The name under which CRIU takes it from outside: a pipe, or a file on a mount that the container does not have.
-    pub fn key(&self, mountinfo: &str) -> Option<String> {
+    /// The names under which CRIU takes it from outside: a pipe, or a file on a mount that the container does not have. The last
+    /// one is what it asks for when it brings the container back.
+    pub fn keys(&self, mountinfo: &str) -> Vec<String> {
         if self.link.starts_with("pipe:") {
-            return Some(self.link.clone());
+            return vec![self.link.clone()];
         }
         let own = table(mountinfo).any(|mount| mount.id == self.mount);
-        (self.file && !own).then(|| format!("file[{:x}:{:x}]", self.mount, self.inode))
+        if own || !self.file {
+            return Vec::new();
+        }
+        let file = format!("file[{:x}:{:x}]", self.mount, self.inode);
+        let terminal = self.terminal.map(|(device, on)| format!("tty[{device:x}:{on:x}]"));
+        std::iter::once(file).chain(terminal).collect()
     }
 }
 
@@ -196,11 +209,13 @@ mod tests {
 
     #[test]
     fn stdio_from_outside_has_a_name() {
-        let file = |mount| Stdio { link: "/var/log/x".into(), mount, inode: 255, file: true };
-        assert_eq!(file(77).key(TABLE).as_deref(), Some("file[4d:ff]"));
-        assert_eq!(file(604).key(TABLE), None, "its own");
+        let file = |mount| Stdio { link: "/var/log/x".into(), mount, inode: 255, file: true, terminal: None };
+        assert_eq!(file(77).keys(TABLE), ["file[4d:ff]"]);
+        assert!(file(604).keys(TABLE).is_empty(), "its own");
+        let terminal = Stdio { terminal: Some((0x8800, 0x1a)), ..file(77) };
+        assert_eq!(terminal.keys(TABLE), ["file[4d:ff]", "tty[8800:1a]"]);
         let pipe = Stdio { link: "pipe:[12]".into(), ..Stdio::default() };
-        assert_eq!(pipe.key(TABLE).as_deref(), Some("pipe:[12]"));
-        assert_eq!(Stdio { link: "socket:[12]".into(), ..Stdio::default() }.key(TABLE), None);
+        assert_eq!(pipe.keys(TABLE), ["pipe:[12]"]);
+        assert!(Stdio { link: "socket:[12]".into(), ..Stdio::default() }.keys(TABLE).is_empty());
     }
 }

@@ -69,9 +69,10 @@ fn tell_outside(request: &mut Request, pid: i32, outside: &Outside, directories:
         }
     }
     let stdio = criu::stdio(pid)?;
-    let keys: Vec<Option<String>> = stdio.iter().map(|one| one.key(&mountinfo)).collect();
-    request.external.extend(keys.iter().flatten().filter(|key| key.starts_with("file[")).cloned());
-    let names: Vec<String> = keys.into_iter().zip(stdio).map(|(key, one)| key.unwrap_or(one.link)).collect();
+    let keys: Vec<Vec<String>> = stdio.iter().map(|one| one.keys(&mountinfo)).collect();
+    request.external.extend(keys.iter().flatten().filter(|key| criu::is_named(key)).cloned());
+    let names: Vec<String> =
+        keys.into_iter().zip(stdio).map(|(mut keys, one)| keys.pop().unwrap_or(one.link)).collect();
     criu::write_descriptors(&directories.images, &names)
 }
 

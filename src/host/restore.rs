@@ -33,10 +33,17 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Makes them; CRIU's are handed to the child.
+    /// Makes them; CRIU's are handed to the child, with a second copy of the stdio that it hands on: it closes what it hands
+    /// on, and may want the first three for itself (`--shell-job`).
     pub(super) fn new(restore: &Restore, prepared: &mut Prepared) -> sys::Result<Self> {
         let (service, theirs) = sys::sock::pair()?;
         prepared.handed.push(theirs);
+        for number in 0..3 {
+            let stdio = sys::fs::inherited(number);
+            let stdio =
+                stdio.ok_or_else(|| Error::new(Call::Fcntl, Errno::EBADF).about(format!("descriptor {number}")))?;
+            prepared.handed.push(sys::fs::duplicate_from(stdio, 3)?);
+        }
         for joined in restore.outside.joined.iter().filter(|joined| joined.key().is_some()) {
             let file = prepared.namespaces.find(joined.kind);
             let file = file.ok_or_else(|| Error::new(Call::Setns, Errno::EBADF).about(joined.kind))?;
@@ -59,6 +66,9 @@ impl Host<'_> {
         let ends = self.restore.take().ok_or_else(|| Error::new(Call::Send, Errno::ENOTCONN))?;
         let plan = self.plan;
         let restore = plan.restore.as_ref().ok_or_else(|| Error::new(Call::Send, Errno::ENOTCONN))?;
+        if let Some(gid) = restore.readers {
+            directories.let_read(gid)?;
+        }
         let directories = directories.seen_by(self.pid())?;
         self.say(HostSays::Start)?;
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
@@ -143,9 +153,10 @@ fn request(restore: &Restore, directories: &Directories, pid: i32) -> sys::Resul
     request.root = Some(restore.root.clone());
     request.mounts = restore.outside.to_bring_back(&sys::fs::read_host("/proc/self/mountinfo")?);
     let names = criu::read_descriptors(&directories.images)?;
-    request.inherit = names.into_iter().zip(0..).filter(|(name, _)| criu::is_outside(name)).collect();
+    // As they were handed over: the socket, stdio, namespaces.
+    request.inherit = names.into_iter().zip(4..7).filter(|(name, _)| criu::is_outside(name)).collect();
     let keys = restore.outside.joined.iter().filter_map(|joined| joined.key());
-    request.inherit.extend(keys.map(str::to_owned).zip(4..));
+    request.inherit.extend(keys.map(str::to_owned).zip(7..));
     let others = restore.outside.joined.iter().filter(|joined| joined.key().is_none());
     request.join = others.map(|joined| (joined.kind, joined.path.clone())).collect();
     if restore.cgroups {

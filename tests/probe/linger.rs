@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -17,10 +18,13 @@ pub fn count(words: &[&str]) -> Outcome {
     let mut begun = OpenOptions::new().create(true).append(true).open(begun).map_err(|e| e.to_string())?;
     begun.write_all(b"begun\n").map_err(|e| e.to_string())?;
     drop(begun);
+    // Written over, never truncated: whoever looks, or is saved in between, has a number.
+    let counter = OpenOptions::new().create(true).truncate(false).write(true).open(format!("{dir}/count"));
+    let counter = counter.map_err(|e| e.to_string())?;
     let mut act = action(how)?;
     for number in 1u64.. {
         act(number).map_err(|e| format!("at {number}: {e}"))?;
-        fs::write(format!("{dir}/count"), format!("{number}\n")).map_err(|e| e.to_string())?;
+        counter.write_all_at(format!("{number}\n").as_bytes(), 0).map_err(|e| e.to_string())?;
         if let Ok(code) = fs::read_to_string(format!("{dir}/stop")) {
             return code.trim().parse().map_err(|_| format!("not an exit code: {code}"));
         }

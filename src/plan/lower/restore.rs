@@ -23,11 +23,13 @@ pub struct Criu {
 /// The plan to bring back a container that `create` would make by this plan; or why none can.
 pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'static str> {
     let outside = outside(&plan)?;
-    let handed = 1 + outside.joined.iter().filter(|joined| joined.key().is_some()).count() as u32;
+    // The socket, stdio, namespaces.
+    let handed = 4 + outside.joined.iter().filter(|joined| joined.key().is_some()).count() as u32;
     let root = plan.build.iter().find_map(|step| match &step.op {
         InitOp::Rootfs(rootfs::InitOp::AttachRoot { path }) => path.clone(),
         _ => None,
     });
+    let readers = root_group(&plan.adopt);
     let cgroups = plan.build.iter().any(|s| s.op == InitOp::JoinCgroups);
     let mut back = Plan { hooks: plan.hooks, ..Plan::default() };
     back.prepare = plan.prepare.into_iter().filter(|step| prepares(&step.op)).collect();
@@ -39,11 +41,22 @@ pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'stati
     back.become_.push(Step::default("restore is CRIU's work", InitOp::Identity(look_up)));
     back.start.push(Step::default("CRIU is not to inherit them", InitOp::Identity(identity::InitOp::Signals)));
     let close = InitOp::CloseFds { from: 3 + handed };
-    back.start.push(Step::default("CRIU gets its socket and the namespaces to be joined", close));
+    back.start
+        .push(Step::default("CRIU gets its socket, the container's stdio and the namespaces to be joined", close));
     let args = vec![criu.program, "swrk".to_owned(), "3".to_owned()];
     back.exec = Exec { args, env: criu.env, home_of: None, listen: false };
-    back.restore = Some(Restore { choices, root: root.unwrap_or_default(), outside, cgroups });
+    back.restore = Some(Restore { choices, root: root.unwrap_or_default(), outside, cgroups, readers });
     Ok(back)
+}
+
+/// The group on the host that is root's in a user namespace of the container's own.
+fn root_group(adopt: &[Step<HostOp>]) -> Option<u32> {
+    adopt.iter().find_map(|step| match &step.op {
+        HostOp::Namespace(namespaces::HostOp::MapIds { gids, .. }) => {
+            gids.iter().find(|range| range.inside == 0 && range.count > 0).map(|range| range.outside)
+        }
+        _ => None,
+    })
 }
 
 /// What is prepared for CRIU as it is for init. It makes the mounts and filters by itself.
