@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(*idmap, true);
         assert!(has(&value["mountOptions"], "idmap") && has(&value["mountOptions"], "ridmap"));
         assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
-        assert_eq!(value.get("potentiallyUnsafeConfigAnnotations"), None);
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], json!(["org.criu.config"]));
         assert_eq!(value["linux"]["memoryPolicy"]["modes"].as_array().map(Vec::len), Some(7));
         assert_eq!(value["linux"]["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
         // The reading side of the same specification finds everything it knows.

@@ -24,6 +24,9 @@ pub const RISKY_ANNOTATIONS: &[(&str, &str)] = &[
     ("run.oci.", "crun"),
 ];
 
+/// Those of them that we heed ourselves.
+pub const HEEDED_ANNOTATIONS: &[&str] = &["org.criu.config"];
+
 /// What belongs to the specifications of the OCI.
 const RESERVED: &str = "org.opencontainers.";
 /// And what image-spec tells everybody to use.
@@ -140,8 +143,9 @@ fn annotations(spec: &Spec, said: &mut Vec<ConfigError>) {
     for key in keys {
         let pointer = || format!("/annotations/{}", escape(key));
         let listens = |(name, _): &&(&str, &str)| if name.ends_with('.') { key.starts_with(name) } else { key == name };
-        if let Some((_, who)) = RISKY_ANNOTATIONS.iter().find(listens) {
-            let message = format!("changes what {who} would do, on the host too; rt ignores it");
+        if let Some((name, who)) = RISKY_ANNOTATIONS.iter().find(listens) {
+            let ours = if HEEDED_ANNOTATIONS.contains(name) { "so does rt" } else { "rt ignores it" };
+            let message = format!("changes what {who} would do, on the host too; {ours}");
             say(said, Rule::RiskyAnnotation, pointer(), message);
         }
         if key.starts_with(RESERVED) && !key.starts_with(RESERVED_FOR_ALL) {

@@ -11,8 +11,8 @@ use crate::step::Origin;
 /// systemd as the one who makes cgroups is not in the plan yet.
 pub const SYSTEMD: bool = false;
 
-/// Annotations that change a plan: none does.
-pub const ANNOTATIONS: &[&str] = &[];
+/// Annotations that change what is done. No plan of `create`: this one is CRIU's config file, for the verbs that it does.
+pub const ANNOTATIONS: &[&str] = spec::lint::HEEDED_ANNOTATIONS;
 
 /// A host with one kind of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -148,3 +148,69 @@ fn joined(plan: &Plan) -> Vec<Joined> {
     };
     plan.prepare.iter().filter_map(open).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::features::able::{self, Host};
+    use crate::plan::{Options, check, lower};
+    use serde_json::json;
+
+    fn planned(change: impl FnOnce(&mut serde_json::Value)) -> Plan {
+        let mut config: serde_json::Value = serde_json::from_str(&crate::spec::template::template(None)).unwrap();
+        change(&mut config);
+        let spec = serde_json::from_value(config).unwrap();
+        let options = Options { id: "x".into(), bundle: "/b".into(), ..Options::default() };
+        lower(&spec, &able::facts(Host::V2), &options).unwrap().plan
+    }
+
+    fn back(plan: Plan) -> Plan {
+        let criu = Criu { program: "criu".into(), path: "/bin".into(), env: Vec::new() };
+        restore(plan, criu, Choices::default()).unwrap()
+    }
+
+    #[test]
+    fn the_preparation_is_that_of_create() {
+        let made = planned(|config| config["linux"]["resources"] = json!({"pids": {"limit": 7}}));
+        let back = back(made.clone());
+        assert!(check::check(&back).is_empty());
+        let cgroups = |plan: &Plan| -> Vec<HostOp> {
+            plan.prepare.iter().map(|s| s.op.clone()).filter(|op| matches!(op, HostOp::Cgroup(_))).collect()
+        };
+        assert!(!cgroups(&back).is_empty());
+        assert_eq!(cgroups(&back), cgroups(&made));
+        assert_eq!(back.build[0].op, InitOp::JoinCgroups);
+        assert_eq!(back.exec.args, ["criu", "swrk", "3"]);
+        assert!(back.enter.is_empty(), "the root stays where CRIU finds it");
+    }
+
+    #[test]
+    fn what_is_below_another_mount_needs_no_place() {
+        let back = back(planned(|config| {
+            let list = config["mounts"].as_array_mut().unwrap();
+            list.push(json!({"destination": "/data", "type": "bind", "source": "/srv", "options": ["bind"]}));
+            list.push(json!({"destination": "/data/deep", "type": "bind", "source": "/srv", "options": ["bind"]}));
+        }));
+        let places: Vec<String> = back
+            .build
+            .iter()
+            .filter_map(|step| match &step.op {
+                InitOp::Rootfs(rootfs::InitOp::MountPoint { path, .. }) => Some(path.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(places, ["/proc", "/dev", "/sys", "/data"]);
+        let outside = &back.restore.as_ref().unwrap().outside;
+        assert!(outside.mounts.contains(&("/data/deep".into(), "/srv".into())), "{outside:?}");
+        assert!(outside.masked.contains(&"/proc/kcore".to_owned()));
+    }
+
+    #[test]
+    fn the_host_s_own_mounts_are_not_for_criu() {
+        let plan = planned(|config| {
+            let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+            list.retain(|entry| entry["type"] != "mount");
+        });
+        assert!(outside(&plan).unwrap_err().contains("mount namespace"));
+    }
+}
