@@ -93,7 +93,8 @@ impl Saved for Bundle {
     }
 
     fn counted(&self) -> u64 {
-        let text = fs::read_to_string(self.path("rootfs/tmp/count")).unwrap_or_default();
+        let places = ["rootfs/tmp/count", "elsewhere/count"].map(|place| fs::read_to_string(self.path(place)));
+        let text = places.into_iter().flatten().next().unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
@@ -411,7 +412,8 @@ fn a_terminal_comes_over_the_console_socket() {
 #[test]
 fn mounts_from_outside_are_found_again() {
     need_criu!();
-    let mut bundle = counting("criumount", &[]);
+    let mut bundle = Bundle::new("criumount");
+    bundle.args(["/probe", "count", "/mnt"]);
     bundle.write("data/file", "outside");
     bundle.write("single", "a file");
     bundle.directory("rootfs/somewhere");
@@ -420,7 +422,8 @@ fn mounts_from_outside_are_found_again() {
     bundle.mount("/etc/single", "bind", &bundle.text("single"), &["bind"]);
     bundle.mount("/scratch", "tmpfs", "tmpfs", &["size=1m"]);
     bundle.set("/root/readonly", json!(true));
-    bundle.mount("/tmp", "bind", &bundle.text("rootfs/tmp"), &["bind"]);
+    bundle.directory("elsewhere");
+    bundle.mount("/mnt", "bind", &bundle.text("elsewhere"), &["bind"]);
     bundle.begin();
     let inside = |script: &str| bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", script]).run();
     let options = |pid: i64| -> Vec<String> {
@@ -450,23 +453,18 @@ fn mounts_from_outside_are_found_again() {
 #[test]
 fn mount_points_are_made_in_a_fresh_root() {
     need_criu!();
-    let mut bundle = counting("criufresh", &[]);
+    let mut bundle = Bundle::new("criufresh");
+    bundle.args(["/probe", "count", "/mnt"]);
     bundle.write("single", "a file");
     bundle.mount("/etc/new/single", "bind", &bundle.text("single"), &["bind"]);
-    bundle.mount("/tmp", "bind", &bundle.text("tmp"), &["bind"]);
-    bundle.directory("tmp");
-    bundle.create().ok();
-    bundle.start().ok();
-    let count = |past: u64| {
-        let read = || fs::read_to_string(bundle.path("tmp/count")).unwrap_or_default().trim().parse().unwrap_or(0);
-        wait_until(patience(), || Some(read()).filter(|n| *n > past)).expect("it counts")
-    };
-    count(10);
+    bundle.directory("elsewhere");
+    bundle.mount("/mnt", "bind", &bundle.text("elsewhere"), &["bind"]);
+    bundle.begin();
     bundle.checkpoint(&[]).ok();
-    let before = count(0);
+    let before = bundle.counted();
     fs::remove_dir_all(bundle.path("rootfs/etc/new")).unwrap();
     bundle.restore(&["--detach"]).ok();
-    count(before);
+    bundle.counts_past(before);
     finish(&bundle);
 }
 

@@ -173,7 +173,7 @@ fn each_claim_has_a_test() {
 #[test]
 fn annotations_that_change_something_are_listed() {
     let listed = features().get("potentiallyUnsafeConfigAnnotations").cloned();
-    assert_eq!(listed, Some(json!(["org.criu.config"])));
+    assert_eq!(listed, Some(serde_json::json!(["org.criu.config"])));
 }
 
 /// The same bytes with another environment, directory, and host: nothing is read.

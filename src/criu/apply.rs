@@ -24,6 +24,8 @@ pub struct Directories {
     pub images: OwnedFd,
     /// Log and working files.
     pub work: OwnedFd,
+    /// Where that is, for people.
+    pub place: String,
 }
 
 impl Directories {
@@ -39,7 +41,9 @@ impl Directories {
                 other => other,
             }
         };
-        Ok(Self { images: open(images, make)?, work: open(work, true)? })
+        let (images, work) = (open(images, make)?, open(work, true)?);
+        let place = sys::fs::path_of(&work)?;
+        Ok(Self { images, work, place })
     }
 
     /// Lets a group read the images.
@@ -77,7 +81,7 @@ impl Directories {
             let path = format!("/proc/{pid}/root{}", sys::fs::path_of(directory)?);
             sys::fs::open_host(&path, OFlag::O_PATH | OFlag::O_DIRECTORY)
         };
-        Ok(Self { images: open(&self.images)?, work: open(&self.work)? })
+        Ok(Self { images: open(&self.images)?, work: open(&self.work)?, place: self.place.clone() })
     }
 }
 
@@ -143,27 +147,26 @@ impl Service {
 }
 
 /// CRIU's failure in words: its own, the lines of its log that say why, and where that log is. `said` is what it wrote on stderr.
-pub fn failure(request: &Request, answer: &Answer, work: &OwnedFd, said: &str) -> Error {
+pub fn failure(request: &Request, answer: &Answer, to: &Directories, said: &str) -> Error {
     let words = format!("criu failed: type {} errno {}", request.kind.name(), answer.errno);
     // Its own word is the first error of the log, of whatever kind; it counts where there is no log.
     let said = if answer.message.is_empty() { said } else { &answer.message };
-    Error::other(Call::Recv, with_reasons(words, request, work, said))
+    Error::other(Call::Recv, with_reasons(words, request, to, said))
 }
 
 /// Any other end of it, with the same lines.
-pub fn explained(error: &Error, request: &Request, work: &OwnedFd, said: &str) -> Error {
-    Error::other(Call::Recv, with_reasons(error.to_string(), request, work, said))
+pub fn explained(error: &Error, request: &Request, to: &Directories, said: &str) -> Error {
+    Error::other(Call::Recv, with_reasons(error.to_string(), request, to, said))
 }
 
-fn with_reasons(words: String, request: &Request, work: &OwnedFd, said: &str) -> String {
-    let text = sys::fs::read(work, request.log, LOG_LIMIT).unwrap_or_default();
+fn with_reasons(words: String, request: &Request, to: &Directories, said: &str) -> String {
+    let text = sys::fs::read(&to.work, request.log, LOG_LIMIT).unwrap_or_default();
     let mut reasons = log::reasons(&String::from_utf8_lossy(&text));
     if reasons.is_empty() && !said.trim().is_empty() {
         reasons.push(said.trim().to_owned());
     }
-    let place = sys::fs::path_of(work).unwrap_or_default();
     let reasons = reasons.iter().map(|reason| format!(": {reason}")).collect::<String>();
-    let log = if text.is_empty() { String::new() } else { format!(" (log file: {place}/{})", request.log) };
+    let log = if text.is_empty() { String::new() } else { format!(" (log file: {}/{})", to.place, request.log) };
     format!("{words}{reasons}{log}")
 }
 

@@ -50,8 +50,8 @@ pub fn checkpoint(
     sys::process::wait(&pidfd)?;
     match asked {
         Ok(answer) if answer.success => Ok(()),
-        Ok(answer) => Err(criu::failure(&request, &answer, &directories.work, &text(said)).into()),
-        Err(error) => Err(criu::explained(&error, &request, &directories.work, &text(said)).into()),
+        Ok(answer) => Err(criu::failure(&request, &answer, directories, &text(said)).into()),
+        Err(error) => Err(criu::explained(&error, &request, directories, &text(said)).into()),
     }
 }
 

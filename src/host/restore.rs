@@ -110,8 +110,8 @@ impl Host<'_> {
         });
         let error = match asked {
             Ok(answer) if answer.success => return Ok(heard),
-            Ok(answer) => criu::failure(request, &answer, &directories.work, ""),
-            Err(error) => criu::explained(&error, request, &directories.work, ""),
+            Ok(answer) => criu::failure(request, &answer, directories, ""),
+            Err(error) => criu::explained(&error, request, directories, ""),
         };
         if let Some((_, init)) = heard.init {
             // Too late for CRIU to take it back.
