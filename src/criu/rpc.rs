@@ -29,6 +29,9 @@ impl Kind {
 /// The type of a notification and of the answer to it.
 const NOTIFY: i64 = 6;
 
+/// Seconds that processes may take to stand still, and to die; CRIU's own ten are too few on a busy machine.
+const PATIENCE: i64 = 30;
+
 /// A request, with all that CRIU is told beside the caller's choices.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -105,6 +108,7 @@ impl Request {
         if let Some(root) = &self.root {
             to.text(13, root);
         }
+        to.number(45, PATIENCE);
         to.flag(50, true); // a terminal's master is with us, not in the container
         to.flag(12, self.kind == Kind::Restore); // notifications
         to.flag(26, self.kind == Kind::Restore); // what is brought back is our child, not CRIU's
