@@ -25,8 +25,9 @@ pub use id::{ContainerId, InvalidId};
 pub use usage::Usage;
 pub use user::User;
 pub use verbs::{
-    Check, Create, CreateFlags, Delete, Doctor, Events, Exec, Explain, Features, Kill, List, ListFormat, Pause,
-    PlanFlags, Ps, Resume, Run, Spec, Start, State, Timings, Update, Verb, Wait, Workload,
+    Check, Checkpoint, Create, CreateFlags, CriuFlags, Delete, Doctor, Events, Exec, Explain, Features, Kill, List,
+    ListFormat, ManageCgroups, Pause, PlanFlags, Ps, Restore, Resume, Run, Server, Spec, Start, State, Timings, Update,
+    Verb, Wait, Workload,
 };
 
 /// What the command line asks for.

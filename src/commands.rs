@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod check;
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod doctor;
@@ -15,6 +16,7 @@ pub mod kill;
 pub mod notify;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -63,9 +65,6 @@ pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, 
         log.failure(&Report::new(message));
         return Err(failed(&verb));
     }
-    if global.criu.is_some() {
-        log.warn("--criu is accepted for old callers and ignored");
-    }
     Ok((global, verb, log))
 }
 
@@ -79,10 +78,14 @@ fn promised(verb: &Verb) -> u32 {
     }
 }
 
-/// How many descriptors from 3 upwards are for the workload.
+/// How many descriptors from 3 upwards are for others than us: the workload, or CRIU.
 fn passed_on(verb: &Verb) -> u32 {
     match verb {
         Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => promised(verb).max(bundle::listen_fds()),
+        // Only this one is CRIU's to have; those below it go nowhere.
+        Verb::Checkpoint(args) => {
+            args.status_fd.and_then(|fd| u32::try_from(fd).ok()).map_or(0, |fd| fd.saturating_sub(2))
+        }
         _ => 0,
     }
 }
@@ -132,6 +135,8 @@ pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
         Verb::Events(args) => events::events(global, args).map(|()| 0),
         Verb::Wait(args) => wait::wait(global, args),
         Verb::Ps(args) => ps::ps(global, args).map(|()| 0),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(global, args, log).map(|()| 0),
+        Verb::Restore(args) => restore::restore(global, args, log),
         Verb::Update(args) => update::update(global, args, log).map(|()| 0),
         Verb::Resume(args) => pause::resume(global, args).map(|()| 0),
         Verb::List(args) => state::list(global, args, log).map(|()| 0),
@@ -208,10 +213,10 @@ fn own_runtime_directory() -> sys::Result<Option<String>> {
 }
 
 /// The absolute path of what is kept of one container: for the plan, which has it mounted into the container.
-fn state_directory(global: &Global, id: &str) -> String {
-    let root = PathBuf::from(state_root(global));
+fn state_directory(global: &Global, id: &str) -> sys::Result<String> {
+    let root = PathBuf::from(state_root(global)?);
     let root = std::path::absolute(&root).unwrap_or(root);
-    root.join(id).to_string_lossy().into_owned()
+    Ok(root.join(id).to_string_lossy().into_owned())
 }
 
 /// Complaints about a file that is no config.json: each with its pointer in that file.

@@ -113,7 +113,7 @@ pub fn run(hook: &Hook, state: &str, directory: &str) -> Result<()> {
     input.rewind().during(Call::Read)?;
     let env = hook.env.clone().unwrap_or_else(our_environment);
     let stdio = [input.as_fd(), output.as_fd(), output.as_fd()];
-    let program = Program { path: &hook.path, args: &hook.args, env: &env, directory, stdio };
+    let program = Program { path: &hook.path, args: &hook.args, env: &env, directory, stdio, more: &[] };
     let (pid, pidfd) = sys::process::spawn(&program).map_err(|e| failed(sys::words(e.errno)))?;
     let limit = hook.timeout.map(|s| Duration::from_secs(s.into()));
     let in_time = sys::process::wait_readable(&pidfd, limit)?;

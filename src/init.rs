@@ -35,6 +35,8 @@ pub struct Baggage {
     pub console: Option<OwnedFd>,
     /// The stub.
     pub stub: Option<OwnedFd>,
+    /// What the program gets as its descriptors from 3 up.
+    pub handed: Vec<OwnedFd>,
     /// The filter, and its flags.
     pub filter: Option<(crate::seccomp::Program, crate::sys::seccomp::Flags)>,
     /// The socket on which it waits for `start`.
@@ -97,7 +99,8 @@ impl Init<'_> {
         }
         let plan = self.plan;
         self.run_stage(Stage::Build, &plan.build)?;
-        if !plan.hooks.is_empty() {
+        // A restore's hooks run when CRIU has the namespaces.
+        if !plan.hooks.is_empty() && plan.restore.is_none() {
             channel.say(&InitSays::AtHooks)?;
             expect(channel, &HostSays::HooksDone)?;
         }
@@ -202,14 +205,21 @@ impl Init<'_> {
         };
         let stub = self.baggage.stub.take();
         let loud = self.plan.prepare.iter().any(|s| matches!(s.op, HostOp::Stub { channel: Some(_) }));
-        let kept: Vec<OwnedFd> = std::iter::once(channel.into_socket()).chain(stub).collect();
+        let handed = std::mem::take(&mut self.baggage.handed);
+        let stubs = stub.iter().len();
+        let kept: Vec<OwnedFd> = std::iter::once(channel.into_socket()).chain(stub).chain(handed).collect();
         let mut kept = match sys::fs::keep_only(from, kept) {
             Ok(kept) => kept.into_iter(),
             // The channel may be gone with the rest: the exit code is what is left to say it.
             Err(e) => return e.into(),
         };
         let Some(socket) = kept.next() else { return End::Alone };
-        let (channel, stub) = (InitEnd::over(socket), kept.next());
+        let (channel, stub) = (InitEnd::over(socket), kept.by_ref().take(stubs).next());
+        for (number, fd) in (3..).zip(kept) {
+            if let Err(e) = sys::fs::place_at(fd, number) {
+                return tell(&channel, Stage::Start, close, e);
+            }
+        }
         if let Err(e) = hand_over(&channel, from, loud) {
             return tell(&channel, Stage::Start, close, e);
         }

@@ -6,6 +6,7 @@
 pub mod cgroups;
 pub mod cli;
 pub mod commands;
+pub mod criu;
 pub mod error;
 pub mod facts;
 pub mod hooks;

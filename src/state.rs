@@ -365,9 +365,9 @@ impl Record {
         self.events.iter().rev().find_map(|e| if let Event::Rdt(groups) = e { Some(groups) } else { None })
     }
 
-    /// Init as it was recorded.
+    /// Init as it was recorded last: in a restore CRIU stands in its place for a while.
     pub fn init(&self) -> Option<Init> {
-        self.events.iter().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })
+        self.events.iter().rev().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })
     }
 
     /// A descriptor of init, if it is alive and still the one that was recorded.

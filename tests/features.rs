@@ -178,7 +178,7 @@ fn each_claim_has_a_test() {
 #[test]
 fn annotations_that_change_something_are_listed() {
     let listed = features().get("potentiallyUnsafeConfigAnnotations").cloned();
-    assert_eq!(listed, Some(json!(["run.oci.keep_original_groups"])));
+    assert_eq!(listed, Some(json!(["org.criu.config", "run.oci.keep_original_groups"])));
 }
 
 /// The same bytes with another environment, directory, and host: nothing is read.

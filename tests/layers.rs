@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const GROUND: &[&str] = &["sys"];
 const VOCABULARY: &[&str] = &["error", "facts", "log", "step", "talk"];
 const SUBJECTS: &[&str] =
-    &["cgroups", "hooks", "identity", "intelrdt", "namespaces", "rootfs", "seccomp", "spec", "state", "tty"];
+    &["cgroups", "criu", "hooks", "identity", "intelrdt", "namespaces", "rootfs", "seccomp", "spec", "state", "tty"];
 const PLAN: &[&str] = &["plan", "timings"];
 const SIDES: &[&str] = &["host", "init"];
 const EDGE: &[&str] = &["cli", "commands", "main"];

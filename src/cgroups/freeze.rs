@@ -31,6 +31,11 @@ impl Cgroup {
         self.find_freezer().map_or(Ok(false), Tree::is_frozen)
     }
 
+    /// The absolute directory in which the container is frozen.
+    pub fn freezer_directory(&self) -> Option<String> {
+        self.find_freezer().map(|tree| tree.place.dir())
+    }
+
     pub(super) fn find_freezer(&self) -> Option<&Tree> {
         self.ours().find(|t| t.is_v1("freezer")).or_else(|| self.ours().find(|t| t.is_v2()))
     }

@@ -106,8 +106,8 @@ pub struct Global {
     /// Follow the letter of the specification where usage has softened it (also: RT_STRICT=1)
     #[arg(long)]
     pub strict: bool,
-    /// Accepted for old callers and ignored
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// CRIU, for checkpoint and restore [default: $RT_CRIU, or criu in PATH]
+    #[arg(long, value_name = "PATH")]
     pub criu: Option<PathBuf>,
     /// Print the version
     #[arg(short = 'v', long)]

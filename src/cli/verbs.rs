@@ -9,8 +9,10 @@ use clap::{Args, Command, ValueEnum};
 
 use super::{ContainerId, Global, Usage, read, settings};
 
+mod criu;
 mod running;
 
+pub use criu::{Checkpoint, CriuFlags, ManageCgroups, Restore, Server};
 pub use running::{Events, Exec, Pause, Ps, Resume, Update, Wait};
 
 /// Reads the canonical tokens of one verb.
@@ -76,6 +78,8 @@ verbs! {
     Pause "pause" "Stop every process of a container until it is resumed",
     Resume "resume" "Let the processes of a paused container run again",
     Update "update" "Change the limits of a container",
+    Checkpoint "checkpoint" "Save a running container to disk, and end it unless told otherwise",
+    Restore "restore" "Bring a container back as it was saved, and wait for its end",
     Delete "delete" "Remove a stopped container",
     List "list" "List containers",
     Spec "spec" "Write a config.json to begin with",

@@ -25,7 +25,7 @@ pub fn create(global: &Global, args: &Create, log: &Log) -> Result<()> {
     let mut watch = Watch::new(args.create.timings.is_some());
     let directory = bundle::absolute(args.create.bundle())?;
     let raw = bundle::read(&directory, &args.create.plan)?;
-    let options = options(global, &args.create, &args.id, &directory);
+    let options = options(global, &args.create, &args.id, &directory)?;
     let planned = bundle::plan(raw, &bundle::facts(global, None)?, &options, log)?;
     if terminal(&planned) && options.console_socket.is_none() {
         bail!("/process/terminal: cannot allocate tty if runc will detach without setting console socket");
@@ -42,10 +42,11 @@ pub fn create(global: &Global, args: &Create, log: &Log) -> Result<()> {
 }
 
 /// The options of `create` and `run`.
-pub fn options(global: &Global, flags: &CreateFlags, id: &str, directory: &Path) -> Options {
+pub fn options(global: &Global, flags: &CreateFlags, id: &str, of: &Path) -> sys::Result<Options> {
     let console = flags.console_socket.as_ref().map(|p| p.to_string_lossy().into_owned());
-    let notify = notify::wanted().then(|| state_directory(global, id)).map(|dir| format!("{dir}/{NOTIFY_DIR}"));
-    Options { console_socket: console, notify, ..bundle::options(global, &flags.plan, id, directory) }
+    let directory = notify::wanted().then(|| state_directory(global, id)).transpose()?;
+    let notify = directory.map(|dir| format!("{dir}/{NOTIFY_DIR}"));
+    Ok(Options { console_socket: console, notify, ..bundle::options(global, &flags.plan, id, of) })
 }
 
 /// Whether the workload wants a terminal.
@@ -117,6 +118,7 @@ pub fn baggage(plan: &Plan, prepared: Prepared, timed: bool) -> Baggage {
         stub: prepared.stub,
         filter: prepared.program.zip(flags),
         start: prepared.start,
+        handed: prepared.handed,
         timed,
     }
 }

@@ -172,8 +172,8 @@ pub fn tables() -> Tables<'static> {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: idmap } },
             net_devices: Enabled { enabled: able::net_devices() },
         },
-        checkpoint: false,
-        unsafe_annotations: able::ANNOTATIONS.to_vec(),
+        checkpoint: true,
+        unsafe_annotations: crate::spec::lint::HEEDED_ANNOTATIONS.iter().map(|(name, _)| *name).collect(),
     }
 }
 
@@ -251,8 +251,9 @@ mod tests {
         let idmap = &value["linux"]["mountExtensions"]["idmap"]["enabled"];
         assert_eq!(*idmap, true);
         assert!(has(&value["mountOptions"], "idmap") && has(&value["mountOptions"], "ridmap"));
-        assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "false");
-        assert!(has(&value["potentiallyUnsafeConfigAnnotations"], "run.oci.keep_original_groups"));
+        assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
+        let heeded = json!(["org.criu.config", "run.oci.keep_original_groups"]);
+        assert_eq!(value["potentiallyUnsafeConfigAnnotations"], heeded);
         assert_eq!(value["linux"]["memoryPolicy"]["modes"].as_array().map(Vec::len), Some(7));
         assert_eq!(value["linux"]["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
         // The reading side of the same specification finds everything it knows.

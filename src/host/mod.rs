@@ -8,12 +8,16 @@ use std::os::fd::OwnedFd;
 
 mod after;
 mod birth;
+mod checkpoint;
 pub mod exec;
+mod restore;
 
 pub use after::{
     facts, in_user_namespace, kill_everything, open_cgroup, remove_cgroups, remove_rdt, run_hooks, start_created,
     wait_gone,
 };
+
+pub use checkpoint::checkpoint;
 
 use crate::cgroups::{Cgroup, Join, Placement};
 use crate::intelrdt::{self, Rdt};
@@ -46,6 +50,8 @@ pub struct Prepared {
     pub program: Option<Program>,
     /// The socket on which init waits for `start`; `None`: the word comes over the channel.
     pub start: Option<OwnedFd>,
+    /// What the program gets as its descriptors from 3 up: CRIU's, when it brings a container back.
+    pub handed: Vec<OwnedFd>,
 }
 
 /// What went wrong: the step, who asked for it, and the call.
@@ -113,6 +119,8 @@ pub struct Host<'a> {
     /// What was moved into the container.
     adopted: Opened,
     init: Option<(i32, OwnedFd)>,
+    /// Our ends of a restore.
+    restore: Option<restore::Ends>,
     /// The master of a terminal that we are to serve.
     pub terminal: Option<OwnedFd>,
 }
@@ -136,6 +144,7 @@ pub fn create<'a>(order: Order<'a>, store: Store, be_init: BeInit<'_>, watch: &m
         adopted,
         channel: None,
         init: None,
+        restore: None,
         terminal: None,
     };
     let made = host.make(order.placement, order.program, order.wait_for_start, be_init, watch);
@@ -162,8 +171,13 @@ impl Host<'_> {
         if wait_for_start {
             prepared.start = Some(sys::sock::listen_private(self.record.directory()?, START_SOCKET)?);
         }
+        if let Some(restore) = &self.plan.restore {
+            self.restore = Some(restore::Ends::new(restore, &mut prepared)?);
+        }
         self.birth(prepared, be_init, watch)?;
-        self.adopt(watch)?;
+        if self.restore.is_none() {
+            self.adopt(watch)?;
+        }
         self.accompany(watch)
     }
 
@@ -227,6 +241,7 @@ impl Host<'_> {
                 drop(ours);
                 self.store = None;
                 self.cgroup = None;
+                self.restore = None;
                 self.record.let_go();
                 let code = be_init(self.plan, prepared, theirs, &self.record.header);
                 sys::process::exit_now(code)

@@ -37,6 +37,11 @@ impl Opened {
         }
     }
 
+    /// The namespace of this kind, if one was opened.
+    pub fn find(&self, kind: &str) -> Option<&OwnedFd> {
+        self.0.iter().find(|(k, _)| k.file() == kind).map(|(_, file)| file)
+    }
+
     /// Brings the devices back that were moved into a container which does not come to be.
     pub fn give_back(&mut self) {
         self.1.drain(..).rev().for_each(Moved::bring_back);

@@ -19,6 +19,7 @@ pub fn text(plan: &Plan) -> String {
     section(&mut out, Stage::Become, &plan.become_);
     section(&mut out, Stage::Start, &plan.start);
     let _ = writeln!(out, "{}:\n  {}", Stage::Exec.name(), plan.exec);
+    let _ = plan.restore.iter().try_for_each(|restore| writeln!(out, "  {restore}"));
     out
 }
 

@@ -1,6 +1,7 @@
 //! Calls each subject's `lower` and puts the steps in order. Pure.
 
 pub mod exec;
+pub mod restore;
 
 use oci_spec::runtime::{Process, Spec};
 

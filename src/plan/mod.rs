@@ -11,10 +11,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::step::Step;
-use crate::{cgroups, hooks, identity, intelrdt, namespaces, rootfs, seccomp, tty};
+use crate::{cgroups, criu, hooks, identity, intelrdt, namespaces, rootfs, seccomp, tty};
 
 pub use explain::{json, text};
 pub use lower::exec::{Digest, Entry, digest, lower as lower_exec, read_digest};
+pub use lower::restore::{Criu, outside, restore};
 pub use lower::{LISTENER, Lowered, lower};
 
 /// Choices of the caller that change the plan; all that is not in the config.
@@ -154,6 +155,9 @@ pub struct Plan {
     pub start: Vec<Step<InitOp>>,
     /// execve.
     pub exec: Exec,
+    /// What is executed is CRIU, which brings the container back from images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<criu::Restore>,
 }
 
 impl fmt::Display for HostOp {

@@ -98,6 +98,7 @@ impl Rootfs {
             InitOp::Isolate { propagation } => sys::mount::propagate_all(*propagation),
             InitOp::AttachRoot { path } => self.attach_root(path.as_deref()),
             InitOp::Mount(mount) => mounts::mount(self, mount),
+            InitOp::MountPoint { path, source } => mounts::place(self.root()?, path, source.as_deref()),
             InitOp::Device(device) => devices::make(self, device),
             InitOp::Link { path, target, replace } => devices::link(self.root()?, path, target, *replace),
             InitOp::Mask { path, label } => masks::mask(self, path, label.as_deref()),

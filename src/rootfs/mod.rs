@@ -108,6 +108,13 @@ pub enum InitOp {
     },
     /// One entry of `mounts`.
     Mount(Mount),
+    /// The place for a mount that somebody else will make.
+    MountPoint {
+        /// Absolute path in the container.
+        path: String,
+        /// Host path of its source, if it has one: a file wants a file under it.
+        source: Option<String>,
+    },
     /// A device node.
     Device(Device),
     /// A symbolic link.
@@ -343,6 +350,7 @@ impl fmt::Display for InitOp {
             }
             InitOp::AttachRoot { path: None } => f.write_str("use rootfs detached"),
             InitOp::Mount(mount) => mount.fmt(f),
+            InitOp::MountPoint { path, .. } => write!(f, "make a place for a mount at {path}"),
             InitOp::Device(d) => {
                 let how = if d.bind.is_some() { "bind device" } else { "make device" };
                 write!(

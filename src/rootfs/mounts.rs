@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use super::lower::may_cover_proc;
@@ -103,6 +104,18 @@ fn bind(root: &Root, mount: &Mount, source: OwnedFd) -> Result<()> {
     }
     guard_proc(&source, &target, mount)?;
     finish(root, &source, &target, mount)
+}
+
+/// A place for a mount like that of `source`; a directory, if there is none.
+pub(super) fn place(root: &Root, path: &str, source: Option<&str>) -> Result<()> {
+    let source = source.map(|source| sys::fs::open_host(source, OFlag::O_PATH)).transpose()?;
+    let stat = source.map(sys::fs::stat).transpose()?;
+    match stat.is_none_or(|stat| sys::fs::kind(&stat) == SFlag::S_IFDIR) {
+        true => root.make_dir(path),
+        false => root.make_file(path),
+    }
+    .map(drop)
+    .map_err(|e| e.at(path))
 }
 
 /// Nothing of procfs may be covered, or its checks (labels, sysctls) would write to what an image put there (CVE-2019-16884).

@@ -19,14 +19,20 @@ pub use super::mounts::is_bind;
 pub const RISKY_ANNOTATIONS: &[(&str, &str)] = &[
     ("bundle", "runc"),
     ("krun.", "crun"),
-    ("org.criu.config", "runc and crun"),
+    ("org.criu.config", "runc, crun and rt"),
     ("org.systemd.property.", "runc and crun"),
     (KEEP_GROUPS, "crun and rt"),
     ("run.oci.", "crun"),
 ];
 
-/// The one that has an effect here; see `identity`, which the specification's reader doesn't know.
+/// See `identity`, which the specification's reader doesn't know.
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// Those of them that we heed ourselves, and what they do here.
+pub const HEEDED_ANNOTATIONS: &[(&str, &str)] = &[
+    ("org.criu.config", "names a config file for CRIU, which can have programs of the host run"),
+    (KEEP_GROUPS, "gives the process the supplementary groups of whoever calls rt"),
+];
 
 /// What belongs to the specifications of the OCI.
 const RESERVED: &str = "org.opencontainers.";
@@ -144,10 +150,10 @@ fn annotations(spec: &Spec, said: &mut Vec<ConfigError>) {
     for key in keys {
         let pointer = || format!("/annotations/{}", escape(key));
         let listens = |(name, _): &&(&str, &str)| if name.ends_with('.') { key.starts_with(name) } else { key == name };
-        if let Some((_, who)) = RISKY_ANNOTATIONS.iter().find(listens) {
-            let message = match key == KEEP_GROUPS {
-                true => "gives the process the supplementary groups of whoever calls rt".to_owned(),
-                false => format!("changes what {who} would do, on the host too; rt ignores it"),
+        if let Some((name, who)) = RISKY_ANNOTATIONS.iter().find(listens) {
+            let message = match HEEDED_ANNOTATIONS.iter().find(|(heeded, _)| heeded == name) {
+                Some((_, effect)) => (*effect).to_owned(),
+                None => format!("changes what {who} would do, on the host too; rt ignores it"),
             };
             say(said, Rule::RiskyAnnotation, pointer(), message);
         }

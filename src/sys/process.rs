@@ -327,9 +327,11 @@ pub struct Program<'a> {
     pub directory: &'a str,
     /// Descriptors 0, 1 and 2.
     pub stdio: [std::os::fd::BorrowedFd<'a>; 3],
+    /// Descriptors from 3 up.
+    pub more: &'a [std::os::fd::BorrowedFd<'a>],
 }
 
-/// Starts a program in a process group of its own, with no descriptor but 0-2 and no signal ignored or blocked.
+/// Starts a program in a process group of its own, with no descriptor but those named and no signal ignored or blocked.
 /// The error is the one of chdir or execve in the child.
 pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     let strings =
@@ -357,13 +359,14 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     }
 }
 
-/// The child's half of `spawn`; returns only on failure. Everything above 2 is close-on-exec.
+/// The child's half of `spawn`; returns only on failure. Everything else is close-on-exec.
 fn become_program(program: &Program<'_>, path: &CString, args: &[CString], env: &[CString]) -> Error {
     let prepare = || -> Result<()> {
-        // Out of 0-2 first, or one of them would be overwritten before it is used.
-        let high = program.stdio.map(|fd| super::fs::duplicate_from(fd, 10));
-        for (number, fd) in high.into_iter().enumerate() {
-            super::fs::place_at(fd?, number as i32)?;
+        // Out of the way first, or one of them would be overwritten before it is used.
+        let all = program.stdio.iter().chain(program.more);
+        let high = all.map(|fd| super::fs::duplicate_from(fd, 64)).collect::<Result<Vec<_>>>()?;
+        for (fd, number) in high.into_iter().zip(0..) {
+            super::fs::place_at(fd, number)?;
         }
         super::mount::change_dir(program.directory)?;
         nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).during(Call::Setsid)?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Bundle, children, machine, patience, wait_until};
 
 /// The verbs, to name an invocation by.
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 21] = [
     "create",
     "start",
     "run",
@@ -27,6 +27,8 @@ const VERBS: [&str; 19] = [
     "list",
     "ps",
     "update",
+    "checkpoint",
+    "restore",
     "events",
     "wait",
     "spec",

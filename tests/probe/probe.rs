@@ -11,6 +11,7 @@ mod fingerprint;
 mod hook;
 mod inside;
 mod kernel;
+mod linger;
 mod paths;
 
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ fn run(words: &[&str]) -> Outcome {
         "orphan" => actions::orphan(),
         "hold-fd" => actions::hold_fd(rest),
         "alloc" => actions::alloc(number(rest, 0)?),
+        "count" => linger::count(rest),
         "tty-size" => actions::tty_size(),
         "tty-echo" => actions::tty_echo(),
         "hunt-exe" => inside::hunt_exe(rest),

@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use crate::facts::{CgroupTrees, Facts, Hierarchy, Unified};
-use crate::identity;
 use crate::plan::{self, Options, Plan};
 use crate::spec;
 use crate::step::Origin;
@@ -13,7 +12,8 @@ use crate::step::Origin;
 pub const SYSTEMD: bool = false;
 
 /// Annotations that change a plan.
-pub const ANNOTATIONS: &[&str] = &[identity::lower::KEEP_GROUPS];
+#[cfg(test)]
+const ANNOTATIONS: &[&str] = &[crate::identity::lower::KEEP_GROUPS];
 
 /// A host with one kind of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
