@@ -45,8 +45,10 @@ fn flags(help: &str) -> BTreeSet<String> {
 
 /// Runs a program that scripts/test installs.
 fn tool(name: &str, args: &[&str]) -> Output {
+    // Shells leave files in a home.
+    let home = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(name);
-    let output = command.args(args).env("TERM", "dumb").env("HOME", "/nowhere").output();
+    let output = command.args(args).env("TERM", "dumb").env("HOME", home.path()).output();
     output.unwrap_or_else(|e| panic!("{name}: {e}: apt-get install mandoc zsh fish"))
 }
 
