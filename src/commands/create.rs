@@ -117,6 +117,7 @@ pub fn baggage(plan: &Plan, prepared: Prepared, timed: bool) -> Baggage {
         stub: prepared.stub,
         filter: prepared.program.zip(flags),
         start: prepared.start,
+        ignored: prepared.ignored,
         timed,
     }
 }

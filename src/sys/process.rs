@@ -295,9 +295,28 @@ pub fn new_session() -> Result<()> {
     }
 }
 
-/// Every signal to its default, none blocked: what std, our caller or we changed must not reach the workload.
-pub fn reset_signals() -> Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
+/// A set of signals: bit n - 1 is signal n, as /proc writes it.
+pub type SignalMask = u64;
+
+/// Every signal there is.
+pub const ALL_SIGNALS: SignalMask = u64::MAX;
+
+/// The signals that this process ignores: of all dispositions those that execve keeps.
+pub fn ignored_signals() -> Result<SignalMask> {
+    own_mask("SigIgn")
+}
+
+/// A hexadecimal mask of /proc/self/status.
+pub(super) fn own_mask(name: &str) -> Result<u64> {
+    let text = super::fs::read_host("/proc/self/status")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let mask = value.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    mask.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/self/status: {name}")))
+}
+
+/// These signals to their default, none blocked: what std, our caller or we changed must not reach the workload.
+pub fn reset_signals(these: SignalMask) -> Result<()> {
+    for number in (1..=libc::SIGRTMAX()).filter(|n| these & 1 << (n - 1) != 0) {
         // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask.
         let default: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: `default` is alive; the old action is not asked for. EINVAL (KILL, STOP, libc's own two) means nothing to reset.
@@ -367,7 +386,7 @@ fn become_program(program: &Program<'_>, path: &CString, args: &[CString], env: 
         }
         super::mount::change_dir(program.directory)?;
         nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).during(Call::Setsid)?;
-        reset_signals()
+        reset_signals(ALL_SIGNALS)
     };
     match prepare() {
         Ok(()) => execve(path, args, env),
