@@ -115,6 +115,7 @@ impl Init<'_> {
         match self.baggage.start.take() {
             Some(socket) => {
                 expect(channel, &HostSays::Stay)?;
+                sys::process::shed();
                 wait_for_start(&socket).map(Some)
             }
             None => expect(channel, &HostSays::Start).map(|()| None),
