@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -28,8 +28,13 @@ conformance: build ## The OCI's validation suite, beside Debian's crun and runc 
 differential: build ## The same command lines under rt and Debian's newest runc: what differs must be listed (root)
 	@conformance/differential/run
 
-bench: build ## Time rt beside Debian's crun and runc (root)
-	@conformance/bench/run
+budget: build ## Count what rt does (system calls, memory, waits, bytes) and hold it against the budget (root)
+	@conformance/bench/run --budget conformance/bench/budget.toml
+
+bench: build ## Time rt beside Debian's crun and runc, and draw it: target/bench-*.svg (root)
+	@conformance/bench/run --json target/bench.json
+	@scripts/need gnuplot-nox python3
+	@conformance/bench/charts target/bench.json target
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build

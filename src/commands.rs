@@ -27,7 +27,6 @@ pub mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::{Global, Request, Usage, Verb};
 use crate::error::Complaints;
@@ -36,6 +35,9 @@ use crate::log::{Format, Level, Log, Report};
 use crate::state::{Record, Status, Store};
 use crate::step::Origin;
 use crate::sys::{self, Errno};
+
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
 
 /// Opens the log that the global flags name.
 pub fn open_log(global: &Global) -> sys::Result<Log> {
@@ -47,7 +49,7 @@ pub fn open_log(global: &Global) -> sys::Result<Log> {
 
 /// Reads the command line and does what needs no container. What is left to do comes back with its log; an exit code
 /// means that all is said and done.
-pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, Log), ExitCode> {
+pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, Log), u8> {
     let (global, verb) = match crate::cli::parse(args) {
         Ok(Request::Act(global, verb)) => (*global, verb),
         Ok(Request::Help(text)) => return Err(print(&text)),
@@ -91,38 +93,38 @@ fn passed_on(verb: &Verb) -> u32 {
 }
 
 /// The exit code of a verb that failed: where any smaller one could be that of the process, the greatest.
-fn failed(verb: &Verb) -> ExitCode {
-    if matches!(verb, Verb::Exec(_) | Verb::Wait(_)) { ExitCode::from(255) } else { ExitCode::FAILURE }
+fn failed(verb: &Verb) -> u8 {
+    if matches!(verb, Verb::Exec(_) | Verb::Wait(_)) { 255 } else { FAILURE }
 }
 
 /// Prints a text that was asked for.
-fn print(text: &str) -> ExitCode {
+fn print(text: &str) -> u8 {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) => SUCCESS,
+        Err(_) => FAILURE,
     }
 }
 
 /// Says what is wrong with the command line: the message in the log, the hint to people only.
-fn misused(usage: &Usage) -> ExitCode {
+fn misused(usage: &Usage) -> u8 {
     let log = match usage.global.as_deref().map(open_log) {
         Some(Ok(log)) => log,
         Some(Err(e)) => return log_failure(&e),
         None => Log::stderr(Format::Text, Level::Error),
     };
     log.failure(&Report::new(usage.message.as_str()).with("hint", usage.hint.as_str()));
-    ExitCode::from(usage.code)
+    usage.code
 }
 
 /// A log that can't be opened is said on stderr: there is nowhere else.
-fn log_failure(error: &sys::Error) -> ExitCode {
+fn log_failure(error: &sys::Error) -> u8 {
     Log::stderr(Format::Text, Level::Error).failure(&Report::new(error.to_string()));
-    ExitCode::FAILURE
+    FAILURE
 }
 
 /// Does what was asked for, and says why if it could not be done.
-pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
+pub fn act(global: &Global, verb: Verb, log: &Log) -> u8 {
     let done = match &verb {
         Verb::Create(args) => create::create(global, args, log).map(|()| 0),
         Verb::Run(args) => run::run(global, args, log),
@@ -147,7 +149,7 @@ pub fn act(global: &Global, verb: Verb, log: &Log) -> ExitCode {
         Verb::Features(_) => features::features(features::tables(), &mut std::io::stdout()).map(|()| 0),
     };
     match done {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             log.failure(&report(&error));
             failed(&verb)
@@ -236,7 +238,7 @@ pub fn missing(error: sys::Error) -> anyhow::Error {
 /// The status, with the cgroup's word on whether a running container is paused.
 pub fn status(record: &Record) -> Status {
     match record.status() {
-        Status::Running if host::open_cgroup(record).is_some_and(|c| c.is_frozen().unwrap_or(false)) => Status::Paused,
+        Status::Running if host::is_frozen(record) => Status::Paused,
         other => other,
     }
 }

@@ -41,6 +41,8 @@ pub struct Baggage {
     pub filter: Option<(crate::seccomp::Program, crate::sys::seccomp::Flags)>,
     /// The socket on which it waits for `start`.
     pub start: Option<OwnedFd>,
+    /// The signals that it ignores, by inheritance.
+    pub ignored: sys::process::SignalMask,
     /// Whether to measure each step.
     pub timed: bool,
 }
@@ -70,7 +72,7 @@ impl From<Error> for End {
 
 /// Runs init. Returns only if there was no execve; the value is its exit code.
 pub fn run(plan: &Plan, baggage: Baggage, channel: InitEnd, header: &Header) -> i32 {
-    let executable = Executable::default();
+    let executable = Executable::born_to_ignore(baggage.ignored);
     let mut init = Init { plan, header, baggage, executable, terminal: None, stamps: Vec::new() };
     match init.live(&channel) {
         Ok(starter) => {
@@ -116,6 +118,7 @@ impl Init<'_> {
         match self.baggage.start.take() {
             Some(socket) => {
                 expect(channel, &HostSays::Stay)?;
+                sys::process::shed();
                 wait_for_start(&socket).map(Some)
             }
             None => expect(channel, &HostSays::Start).map(|()| None),

@@ -1,8 +1,10 @@
 //! The edge: parse, dispatch, print one error, exit.
+#![no_main]
 
-use std::process::ExitCode;
+rt::program!(run);
 
-fn main() -> ExitCode {
+/// The whole of it; the value is the exit code.
+fn run() -> u8 {
     match rt::commands::begin(std::env::args_os()) {
         Ok((global, verb, log)) => rt::commands::act(&global, verb, &log),
         Err(code) => code,

@@ -57,9 +57,25 @@ pub struct Header {
     /// Bytes of the digest that follow it.
     #[serde(default)]
     pub digest_length: usize,
+    /// What later verbs ask of the config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
     /// What `exec` needs of the config, as the plan wrote it; only it reads this.
     #[serde(skip)]
     pub digest: Vec<u8>,
+}
+
+/// What verbs that come later ask of the config, answered while it was at hand: most need not read it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// There is something to be started.
+    pub process: bool,
+    /// The container has a pid namespace of its own: with its init all end.
+    pub own_pids: bool,
+    /// There are poststart hooks.
+    pub poststart: bool,
+    /// There are poststop hooks.
+    pub poststop: bool,
 }
 
 /// Who init is: enough to never take a stranger for it.
@@ -151,12 +167,20 @@ pub struct Store {
 /// One container's directory, with what its record says.
 pub struct Record {
     directory: Option<OwnedFd>,
+    /// The file, open to be appended to, while it is being made.
+    file: Option<OwnedFd>,
     /// The header.
     pub header: Header,
     /// config.json as it was parsed.
     pub config: Vec<u8>,
     /// What happened so far.
     pub events: Vec<Event>,
+}
+
+impl From<Store> for OwnedFd {
+    fn from(store: Store) -> Self {
+        store.directory
+    }
 }
 
 impl Store {
@@ -196,12 +220,14 @@ impl Store {
             bytes.extend(part);
             bytes.push(b'\n');
         }
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-        let file = sys::fs::open(&directory, "record", flags, 0o600, ResolveFlag::empty());
-        let written = file.and_then(|file| sys::fs::write_fd(&file, &bytes));
-        let record = Record { directory: Some(directory), header, config, events: Vec::new() };
-        match written {
-            Ok(()) => Ok(record),
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL;
+        let file = append(&directory, flags).and_then(|file| sys::fs::write_fd(&file, &bytes).map(|()| file));
+        let mut record = Record { directory: Some(directory), file: None, header, config, events: Vec::new() };
+        match file {
+            Ok(file) => {
+                record.file = Some(file);
+                Ok(record)
+            }
             Err(e) => {
                 // Nothing else was done yet: with its directory the container is gone.
                 let _ = record.directory().and_then(|directory| self.remove(&record.header.id, directory));
@@ -286,6 +312,13 @@ impl Store {
     }
 }
 
+/// Opens a record to append to it.
+fn append(directory: &OwnedFd, more: OFlag) -> Result<OwnedFd> {
+    let mode = if more.contains(OFlag::O_CREAT) { 0o600 } else { 0 };
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | more;
+    sys::fs::open(directory, "record", flags, mode, ResolveFlag::empty())
+}
+
 /// Whoever had the lock before may have deleted the container.
 fn still_there(directory: &OwnedFd, id: &str) -> Result<()> {
     match sys::fs::stat(directory)?.st_nlink {
@@ -316,16 +349,19 @@ impl Record {
             other => other?,
         };
         let (header, config, events) = parse(&bytes).ok_or_else(damaged)?;
-        Ok(Record { directory: Some(directory), header, config, events })
+        Ok(Record { directory: Some(directory), file: None, header, config, events })
     }
 
     /// Appends an event: one write.
     pub fn note(&mut self, event: Event) -> Result<()> {
         let mut line = serde_json::to_vec(&event).map_err(|e| Error::other(Call::Write, e.to_string()))?;
         line.push(b'\n');
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW;
-        let file = sys::fs::open(self.directory()?, "record", flags, 0, ResolveFlag::empty())?;
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => append(self.directory()?, OFlag::empty())?,
+        };
         sys::fs::write_fd(&file, &line).map_err(|e| e.at("record"))?;
+        self.file = Some(file);
         self.events.push(event);
         Ok(())
     }
@@ -349,9 +385,14 @@ impl Record {
         }
     }
 
-    /// Lets go of the directory and its lock: for a child, which has got a copy of both.
+    /// Lets go of the directory and its lock.
     pub fn let_go(&mut self) {
-        self.directory = None;
+        sys::fs::close_all(self.give_up());
+    }
+
+    /// What is open of it, the lock among it: a child has got a copy of that.
+    pub fn give_up(&mut self) -> impl Iterator<Item = OwnedFd> {
+        self.directory.take().into_iter().chain(self.file.take())
     }
 
     /// Where the container's cgroups are, as far as it is known.
@@ -375,7 +416,7 @@ impl Record {
         let init = self.init()?;
         let pidfd = sys::process::pidfd(init.pid).ok()?;
         // First the descriptor, then the check: what it refers to can't change any more.
-        let same = boot_id() == self.header.boot && identify(init.pid, &pidfd).ok()? == init;
+        let same = boot_id() == self.header.boot && init.is_behind(&pidfd).ok()?;
         let ended = sys::process::wait_readable(&pidfd, Some(std::time::Duration::ZERO)).unwrap_or(true);
         (same && !ended).then_some(pidfd)
     }
@@ -409,12 +450,28 @@ pub fn parse(bytes: &[u8]) -> Option<(Header, Vec<u8>, Vec<Event>)> {
     Some((header, config.to_vec(), events))
 }
 
+impl Init {
+    /// Whether this descriptor is of that process, in the boot in which it was recorded.
+    fn is_behind(&self, pidfd: impl AsFd) -> Result<bool> {
+        match inode(pidfd)? {
+            0 => Ok(self.inode == 0 && start_time(self.pid)? == self.start_time),
+            inode => Ok(inode == self.inode),
+        }
+    }
+}
+
 /// Says who a process is.
 pub fn identify(pid: i32, pidfd: impl AsFd) -> Result<Init> {
+    Ok(Init { pid, inode: inode(pidfd)?, start_time: start_time(pid)? })
+}
+
+/// The inode of a pidfd where it is unique (it has a filesystem of its own), else 0.
+fn inode(pidfd: impl AsFd) -> Result<u64> {
     const PIDFS_MAGIC: i64 = 0x5049_4446;
-    let pidfs = sys::fs::filesystem(&pidfd)? == PIDFS_MAGIC;
-    let inode = if pidfs { sys::fs::stat(&pidfd)?.st_ino } else { 0 };
-    Ok(Init { pid, inode, start_time: start_time(pid)? })
+    match sys::fs::filesystem(&pidfd)? {
+        PIDFS_MAGIC => Ok(sys::fs::stat(&pidfd)?.st_ino),
+        _ => Ok(0),
+    }
 }
 
 fn start_time(pid: i32) -> Result<u64> {
@@ -496,6 +553,7 @@ mod tests {
         let me = std::process::id() as i32;
         let mut init = identify(me, sys::process::pidfd(me).unwrap()).unwrap();
         init.start_time += 1;
+        init.inode += 1;
         record.note(Event::Init(init)).unwrap();
         assert_eq!(record.status(), Status::Stopped);
     }

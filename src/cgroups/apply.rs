@@ -26,6 +26,12 @@ pub struct Cgroup {
     pub(super) trees: Vec<Tree>,
 }
 
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        fs::close_all(self.trees.drain(..).map(Tree::into_mount));
+    }
+}
+
 impl Cgroup {
     /// Opens the trees for a container that is about to be made.
     pub fn prepare(placement: &Placement) -> sys::Result<Cgroup> {

@@ -50,6 +50,13 @@ pub struct Join {
     or_else: Option<OwnedFd>,
 }
 
+impl Drop for Join {
+    fn drop(&mut self) {
+        let Join { files, into, or_else } = self;
+        fs::close_all(files.drain(..).chain(into.take()).chain(or_else.take()));
+    }
+}
+
 impl Join {
     /// The directory for `CLONE_INTO_CGROUP`, if there is a v2 tree.
     pub fn into_fd(&self) -> Option<BorrowedFd<'_>> {

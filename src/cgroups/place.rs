@@ -78,6 +78,12 @@ impl Placement {
         self.trees.iter().position(|t| t.version == Version::V1 && t.controllers.iter().any(|c| c == controller))
     }
 
+    /// Only the place that knows whether the container is frozen.
+    pub fn freezer(&self) -> Placement {
+        let tree = self.v1_tree_of("freezer").or_else(|| self.v2_tree());
+        Placement { trees: tree.map(|index| self.trees[index].clone()).into_iter().collect() }
+    }
+
     /// The v2 tree.
     pub fn v2_tree(&self) -> Option<usize> {
         self.trees.iter().position(|t| t.version == Version::V2)

@@ -112,6 +112,11 @@ impl Cgroup {
         self.ours().find(|t| t.is_v1("freezer")).map_or(Ok(()), Tree::thaw_all)
     }
 
+    /// The trees in which a kill looks for processes.
+    pub(super) fn counters(&self) -> impl Iterator<Item = &Tree> {
+        self.ours().find(|t| t.is_v2()).into_iter().chain(self.v1_counter())
+    }
+
     /// The tree whose list of processes counts.
     fn counter(&self) -> Option<&Tree> {
         self.ours().find(|t| t.is_v2()).or_else(|| self.v1_counter())

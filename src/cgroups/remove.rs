@@ -32,6 +32,11 @@ impl Cgroup {
         result
     }
 
+    /// Removes the directories that say who is in the container, if they say that nobody is; then nobody is left to kill.
+    pub fn remove_deserted(&self) -> bool {
+        self.counters().all(|tree| tree.rmdir(&tree.place.path).is_ok())
+    }
+
     /// [`Cgroup::destroy`] for a cgroup that is open already.
     pub fn remove(&self) -> sys::Result<()> {
         let mut result = Ok(());

@@ -47,6 +47,11 @@ impl Tree {
         self.mount.as_fd()
     }
 
+    /// Gives up all but the mount point.
+    pub(super) fn into_mount(self) -> OwnedFd {
+        self.mount
+    }
+
     /// Whether the tree is a v1 hierarchy with this controller, or the v2 tree.
     pub(super) fn is_v1(&self, controller: &str) -> bool {
         self.place.version == Version::V1 && self.place.controllers.iter().any(|c| c == controller)

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hook, LinuxNamespaceType, Spec};
 
 use crate::cgroups::Placement;
 use crate::cli::{CgroupManager, Global, PlanFlags};
@@ -16,7 +16,7 @@ use crate::log::{Log, rfc3339};
 use crate::plan::{self, Options, Plan};
 use crate::seccomp::Program;
 use crate::spec::{self, Config, file};
-use crate::state::{Header, boot_id};
+use crate::state::{Ahead, Header, Record, boot_id};
 use crate::sys;
 
 /// A plan with all that its execution and its record need.
@@ -79,9 +79,32 @@ pub fn plan(raw: Vec<u8>, facts: &Facts, options: &Options, log: &Log) -> Result
         oci_version: spec.version().clone(),
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         digest: plan::digest(&spec, options),
+        ahead: Some(ahead(&spec)),
         ..Header::default()
     };
     Ok(Planned { plan: lowered.plan, placement: lowered.placement, program: lowered.program, header, raw, spec })
+}
+
+/// What verbs that come later will ask.
+pub fn ahead(spec: &Spec) -> Ahead {
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let hooks = spec.hooks().as_ref();
+    let any = |hooks: Option<&Option<Vec<Hook>>>| hooks.and_then(Option::as_ref).is_some_and(|list| !list.is_empty());
+    Ahead {
+        process: spec.process().is_some(),
+        own_pids: namespaces
+            .is_some_and(|all| all.iter().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())),
+        poststart: any(hooks.map(oci_spec::runtime::Hooks::poststart)),
+        poststop: any(hooks.map(oci_spec::runtime::Hooks::poststop)),
+    }
+}
+
+/// The same of a container that exists; the config is read if its record has no answer.
+pub fn ahead_of(record: &Record) -> Result<Ahead> {
+    match record.header.ahead {
+        Some(ahead) => Ok(ahead),
+        None => Ok(ahead(&spec::read_config(record.config.clone(), false)?.spec)),
+    }
 }
 
 fn root_of(plan: &Plan) -> String {

@@ -48,7 +48,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint, log: &Log) -> Result<()> {
     }
     let status = inherited.as_ref().map(AsFd::as_fd);
     host::checkpoint(&record, kind, choices, &outside, &criu, &directories, status)?;
-    if args.leave_running || args.pre_dump { Ok(()) } else { delete::remove(&store, record, log) }
+    if args.leave_running || args.pre_dump { Ok(()) } else { delete::remove(&store, record, None, log) }
 }
 
 /// What of the container is not its own: its plan says so.

@@ -119,6 +119,7 @@ pub fn baggage(plan: &Plan, prepared: Prepared, timed: bool) -> Baggage {
         filter: prepared.program.zip(flags),
         start: prepared.start,
         handed: prepared.handed,
+        ignored: prepared.ignored,
         timed,
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{bundle, missing, status, store};
+use crate::cgroups::Cgroup;
 use crate::cli::{Delete, Global};
 use crate::hooks::{self, Point};
-use crate::host;
+use crate::host::{self, Host};
 use crate::log::Log;
 use crate::spec;
 use crate::state::{Record, Status, Store};
@@ -39,31 +40,46 @@ pub fn delete(global: &Global, args: &Delete, log: &Log) -> Result<()> {
         _ if args.force => {}
         other => bail!("cannot delete container {} that is not stopped: {}", &*args.id, other.name()),
     }
-    remove(&store, record, log)
+    remove(&store, record, None, log)
 }
 
-/// Removes an ended container, as `run` does when its workload has ended.
-pub fn remove_ended(global: &Global, id: &str, log: &Log) -> Result<()> {
-    let store = store(global, false)?;
-    match store.lock(id) {
+/// Removes the container that we made and whose workload has ended, as `run` does.
+pub fn remove_ended(made: &Host<'_>, log: &Log) -> Result<()> {
+    let (Some(store), ours) = (made.store(), made.record()) else { return Ok(()) };
+    match store.lock(&ours.header.id) {
         // Somebody else deleted it.
         Err(e) if e.errno == Errno::ENOENT => Ok(()),
-        other => remove(&store, other?, log),
+        // And has made another of this name, which is theirs.
+        Ok(record) if record.init() != ours.init() => Ok(()),
+        other => remove(store, other?, made.cgroup(), log),
     }
 }
 
-/// Ends what lives, removes cgroups and state, runs the poststop hooks. A hook that fails is a warning.
-pub fn remove(store: &Store, record: Record, log: &Log) -> Result<()> {
+/// Ends what lives, removes cgroups (which may be open already) and state, runs the poststop hooks. A hook that fails is a
+/// warning.
+pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log) -> Result<()> {
+    let opened = if cgroup.is_none() { host::open_cgroup(&record) } else { None };
+    let cgroup = cgroup.or(opened.as_ref());
     let init = record.alive();
-    host::kill_everything(&record, libc::SIGKILL).context("cannot end the container's processes")?;
+    // Mostly it has ended by itself, and nobody is left to be killed.
+    if init.is_some() || !cgroup.is_none_or(Cgroup::remove_deserted) {
+        host::kill_everything(&record, cgroup, libc::SIGKILL).context("cannot end the container's processes")?;
+    }
     if let Some(init) = init
         && !host::wait_gone(&init, PATIENCE)?
     {
         bail!("container init is still running {} s after SIGKILL", PATIENCE.as_secs());
     }
-    host::remove_cgroups(&record).context("cannot remove the container's cgroups")?;
+    match cgroup {
+        Some(cgroup) => cgroup.remove(),
+        None => host::remove_cgroups(&record),
+    }
+    .context("cannot remove the container's cgroups")?;
     host::remove_rdt(&record).context("cannot remove the container's resctrl groups")?;
     store.remove(&record.header.id, record.directory()?)?;
+    if record.header.ahead.is_some_and(|ahead| !ahead.poststop) {
+        return Ok(());
+    }
     let hooks = match spec::read_config(record.config.clone(), false) {
         Ok(config) => hooks::lower(&config.spec, Point::Poststop, false),
         Err(e) => {
@@ -78,7 +94,7 @@ pub fn remove(store: &Store, record: Record, log: &Log) -> Result<()> {
 /// Sends a signal to init, or to everything in the container.
 pub fn signal(record: &Record, signal: i32, all: bool) -> Result<()> {
     if all {
-        return Ok(host::kill_everything(record, signal)?);
+        return Ok(host::kill_everything(record, host::open_cgroup(record).as_ref(), signal)?);
     }
     let pidfd = record.alive().context("container not running")?;
     match sys::process::signal(&pidfd, signal) {

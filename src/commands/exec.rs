@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, Process, Spec};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{bundle, create, foreground, missing, store, unfit};
 use crate::cgroups::{Below, Cgroup};
@@ -93,7 +95,7 @@ fn facts() -> Result<Facts> {
     Ok(Facts {
         euid: nix::unistd::geteuid().as_raw(),
         in_userns: host::in_user_namespace()?,
-        capabilities: sys::cred::bounding(63),
+        capabilities: sys::cred::bounding()?,
         resctrl: intelrdt::probe()?,
         selinux: labels::selinux(),
         apparmor: labels::apparmor(),
@@ -140,7 +142,7 @@ fn process(args: &Exec, spec: &Spec, log: &Log) -> Result<Process> {
             // A container without a process of its own has nothing to go by; the crate's default would be a shell's.
             let mut process = match own {
                 Some(own) => own,
-                None => serde_json::from_str(r#"{"user":{"uid":0,"gid":0},"cwd":"/"}"#)?,
+                None => Process::deserialize(&json!({ "user": { "uid": 0, "gid": 0 }, "cwd": "/" }))?,
             };
             process.set_args(None);
             // Whether there is a terminal is for the caller to say: theirs is not the first process'.
@@ -259,7 +261,7 @@ fn text(word: &OsString) -> Result<String> {
 fn capability(name: &str) -> Option<Capability> {
     let upper = name.to_ascii_uppercase();
     let full = format!("CAP_{}", upper.strip_prefix("CAP_").unwrap_or(&upper));
-    serde_json::from_value(serde_json::json!(full)).ok()
+    Capability::deserialize(&json!(full)).ok()
 }
 
 /// To the sets that the process itself uses, never to those that it hands on through execve (CVE-2022-29162).

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{delete, missing, status, store};
+use super::{bundle, delete, missing, status, store};
 use crate::cli::{Global, Kill};
 use crate::host;
-use crate::spec;
 use crate::state::{Record, Status};
 
 /// Sends the signal.
@@ -33,10 +32,7 @@ pub fn kill(global: &Global, args: &Kill) -> Result<()> {
 
 /// Without a pid namespace of its own the others don't end with init.
 fn shares_pids(record: &Record) -> bool {
-    use oci_spec::runtime::LinuxNamespaceType::Pid;
-    let Ok(config) = spec::read_config(record.config.clone(), false) else { return true };
-    let namespaces = config.spec.linux().as_ref().and_then(|l| l.namespaces().clone()).unwrap_or_default();
-    !namespaces.iter().any(|n| n.typ() == Pid && n.path().is_none())
+    !bundle::ahead_of(record).is_ok_and(|ahead| ahead.own_pids)
 }
 
 /// `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`; 0 only asks whether it could be signalled.

@@ -37,8 +37,7 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Result<u8> {
     made.let_go();
     let terminal = made.terminal.take();
     let ended = foreground::serve(&signals, made.pidfd()?, terminal, None)?;
-    drop(made);
-    delete::remove_ended(global, &args.id, log)?;
+    delete::remove_ended(&made, log)?;
     Ok(ended.code() as u8)
 }
 

@@ -56,8 +56,7 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
     let terminal = made.terminal.take();
     let ended = foreground::serve(&signals, made.pidfd()?, terminal, proxy.as_ref())?;
     if !args.keep {
-        drop(made);
-        delete::remove_ended(global, &id, log)?;
+        delete::remove_ended(&made, log)?;
     }
     Ok(ended.code() as u8)
 }

@@ -1,5 +1,7 @@
 //! `rt start`: lets a created container's workload run.
 
+use std::cell::LazyCell;
+
 use anyhow::{Result, bail};
 
 use super::bundle;
@@ -8,7 +10,7 @@ use crate::cli::{Global, Start};
 use crate::hooks::{self, Point};
 use crate::host;
 use crate::log::Log;
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::spec;
 use crate::state::{Event, Record, Status};
 use crate::timings::Watch;
@@ -21,7 +23,7 @@ fn no_process(record: &Record, strict: bool, log: &Log) -> Result<()> {
         bail!(error);
     }
     log.error(error);
-    host::kill_everything(record, libc::SIGKILL)?;
+    host::kill_everything(record, host::open_cgroup(record).as_ref(), libc::SIGKILL)?;
     if let Some(init) = record.alive() {
         host::wait_gone(&init, delete::PATIENCE)?;
     }
@@ -39,20 +41,29 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
         Status::Creating => bail!("cannot start a container that is still being created"),
         Status::Running | Status::Paused => bail!("cannot start an already running container"),
     }
-    let spec = spec::read_config(record.config.clone(), false)?.spec;
-    if spec.process().is_none() {
+    let ahead = bundle::ahead_of(&record)?;
+    if !ahead.process {
         return no_process(&record, bundle::strict(global), log);
     }
-    // The words for a failed step, and for the timings, are in the plan; only its start stage is looked at.
+    let config = record.config.clone();
+    let spec = LazyCell::new(move || spec::read_config(config, false).map(|c| c.spec).unwrap_or_default());
+    // The words for a failed step, the timings and the seccomp agent are in the plan: mostly nobody asks.
     let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
-    let plan = plan::lower(&spec, &bundle::facts(global, None)?, &options)?.plan;
+    let plan = LazyCell::new(|| match bundle::facts(global, None).map(|facts| plan::lower(&spec, &facts, &options)) {
+        Ok(Ok(lowered)) => lowered.plan,
+        // It could be lowered when it was created; without it the words are fewer.
+        _ => Plan::default(),
+    });
     let strict = bundle::strict(global);
     let proxy = notify::Proxy::open(&record)?;
     record.note(Event::Started)?;
     let started = host::start_created(&record, &plan, &mut watch);
-    create::report(args.timings, &watch, &plan);
+    if args.timings.is_some() {
+        create::report(args.timings, &watch, &plan);
+    }
     let failed = match started {
         Err(trouble) => Some(trouble),
+        Ok(()) if !ahead.poststart => None,
         Ok(()) => {
             let hooks = hooks::lower(&spec, Point::Poststart, strict);
             let pid = record.init().map_or(0, |i| i.pid);
@@ -71,7 +82,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
         },
         Some(trouble) => {
             // "Generate an error, stop the container, and continue the lifecycle at step 12": it is gone afterwards.
-            if let Err(e) = delete::remove(&store, record, log) {
+            if let Err(e) = delete::remove(&store, record, None, log) {
                 log.warn(format!("{e:#}"));
             }
             Err(trouble.into())

@@ -1,5 +1,6 @@
 //! What the host side does with a container that exists: start it, run its later hooks, end it, remove its cgroups.
 
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Trouble, explain};
@@ -17,7 +18,7 @@ use crate::talk::{HostEnd, HostSays, InitSays};
 use crate::timings::Watch;
 
 /// Lets a created container's init go on, and waits for its execve. The caller holds the lock and has noted the start.
-pub fn start_created(record: &Record, plan: &Plan, watch: &mut Watch) -> Result<(), Trouble> {
+pub fn start_created(record: &Record, plan: &impl Deref<Target = Plan>, watch: &mut Watch) -> Result<(), Trouble> {
     let socket = sys::sock::connect(record.directory()?, START_SOCKET)?;
     let channel = HostEnd::over(socket);
     channel.say(&HostSays::Start)?;
@@ -38,8 +39,13 @@ pub(super) struct Whose<'a> {
     pub(super) pid: i32,
 }
 
-/// From the word to start until the workload runs.
-pub(super) fn await_exec(plan: &Plan, channel: &HostEnd, whose: Whose<'_>, watch: &mut Watch) -> Result<(), Trouble> {
+/// From the word to start until the workload runs. Who has no plan at hand makes it when it is asked for.
+pub(super) fn await_exec(
+    plan: &impl Deref<Target = Plan>,
+    channel: &HostEnd,
+    whose: Whose<'_>,
+    watch: &mut Watch,
+) -> Result<(), Trouble> {
     loop {
         match channel.hear()? {
             Some(InitSays::Starting { stamps }) => watch.start_stamps(plan, &stamps),
@@ -83,10 +89,10 @@ pub fn run_hooks(hooks: &[Step<Hook>], header: &Header, status: Status, pid: i32
     failed
 }
 
-/// Ends everything that lives in a container: through its cgroup, and its init in any case. A frozen one is thawed, for
-/// a signal reaches nobody in the freezer of cgroup v1.
-pub fn kill_everything(record: &Record, signal: i32) -> sys::Result<()> {
-    if let Some(cgroup) = open_cgroup(record) {
+/// Ends everything that lives in a container: through its cgroup, if there is one, and its init in any case. A frozen one
+/// is thawed, for a signal reaches nobody in the freezer of cgroup v1.
+pub fn kill_everything(record: &Record, cgroup: Option<&Cgroup>, signal: i32) -> sys::Result<()> {
+    if let Some(cgroup) = cgroup {
         cgroup.kill_all(signal)?;
     }
     match record.alive() {
@@ -102,6 +108,13 @@ pub fn kill_everything(record: &Record, signal: i32) -> sys::Result<()> {
 pub fn open_cgroup(record: &Record) -> Option<Cgroup> {
     let placement: Placement = serde_json::from_value(record.cgroup().clone()).ok()?;
     if placement.is_none() { None } else { Cgroup::open(&placement).ok() }
+}
+
+/// Whether the container's cgroup says that it is frozen.
+pub fn is_frozen(record: &Record) -> bool {
+    let placement = serde_json::from_value(record.cgroup().clone()).map(|all: Placement| all.freezer());
+    let cgroup = placement.ok().and_then(|freezer| Cgroup::open(&freezer).ok());
+    cgroup.is_some_and(|c| c.is_frozen().unwrap_or(false))
 }
 
 /// Removes the container's cgroups.
@@ -136,7 +149,7 @@ pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
     let mut facts = Facts {
         euid: nix::unistd::geteuid().as_raw(),
         in_userns: in_user_namespace()?,
-        capabilities: sys::cred::bounding(63),
+        capabilities: sys::cred::bounding()?,
         cgroups: cgroups::probe::trees()?,
         delegated: Vec::new(),
         as_rootless,

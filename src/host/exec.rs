@@ -56,7 +56,8 @@ pub fn enter<'a>(
     be_init: BeInit<'_>,
     watch: &mut Watch,
 ) -> Result<Entered<'a>, Trouble> {
-    let mut prepared = Prepared { program, ..Prepared::default() };
+    let ignored = sys::process::ignored_signals()?;
+    let mut prepared = Prepared { program, ignored, ..Prepared::default() };
     let mut entrance = None;
     for (index, step) in plan.prepare.iter().enumerate() {
         let done = watch.step(Stage::Prepare, index, || match &step.op {
@@ -252,7 +253,7 @@ impl Entered<'_> {
             other => other?,
         }
         let whose = Whose { header: &self.header, status: self.status, init: self.init, pid: self.pid };
-        await_exec(self.plan, &self.channel, whose, watch)
+        await_exec(&self.plan, &self.channel, whose, watch)
     }
 
     fn explain_death(&self) -> Trouble {

@@ -13,8 +13,8 @@ pub mod exec;
 mod restore;
 
 pub use after::{
-    facts, in_user_namespace, kill_everything, open_cgroup, remove_cgroups, remove_rdt, run_hooks, start_created,
-    wait_gone,
+    facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, remove_cgroups, remove_rdt, run_hooks,
+    start_created, wait_gone,
 };
 
 pub use checkpoint::checkpoint;
@@ -52,6 +52,8 @@ pub struct Prepared {
     pub start: Option<OwnedFd>,
     /// What the program gets as its descriptors from 3 up: CRIU's, when it brings a container back.
     pub handed: Vec<OwnedFd>,
+    /// The signals that we ignore, and init therefore too.
+    pub ignored: sys::process::SignalMask,
 }
 
 /// What went wrong: the step, who asked for it, and the call.
@@ -166,7 +168,8 @@ impl Host<'_> {
         be_init: BeInit<'_>,
         watch: &mut Watch,
     ) -> Result<(), Trouble> {
-        let mut prepared = Prepared { program, ..Prepared::default() };
+        let ignored = sys::process::ignored_signals()?;
+        let mut prepared = Prepared { program, ignored, ..Prepared::default() };
         self.prepare(placement, &mut prepared, watch)?;
         if wait_for_start {
             prepared.start = Some(sys::sock::listen_private(self.record.directory()?, START_SOCKET)?);
@@ -238,11 +241,8 @@ impl Host<'_> {
             Born::Child => {
                 // The host's end must be the host's alone, or init would never hear that it is gone; nor may init
                 // hold the container's lock, or any directory of the host.
-                drop(ours);
-                self.store = None;
-                self.cgroup = None;
-                self.restore = None;
-                self.record.let_go();
+                sys::fs::close_all(self.store.take().map(OwnedFd::from).into_iter().chain(self.record.give_up()));
+                drop((ours, self.cgroup.take(), self.restore.take()));
                 let code = be_init(self.plan, prepared, theirs, &self.record.header);
                 sys::process::exit_now(code)
             }
@@ -320,7 +320,7 @@ impl Host<'_> {
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
         let (header, pid) = (&self.record.header, self.pid());
         let whose = after::Whose { header, status: Status::Created, init: pid, pid };
-        after::await_exec(self.plan, &channel, whose, watch)?;
+        after::await_exec(&self.plan, &channel, whose, watch)?;
         // The container has come to be: its devices are its own, and its network namespace is not for us to keep.
         self.adopted = Opened::default();
         Ok(())
@@ -339,6 +339,16 @@ impl Host<'_> {
     /// Init's pidfd.
     pub fn pidfd(&self) -> sys::Result<&OwnedFd> {
         self.init.as_ref().map(|(_, fd)| fd).ok_or_else(|| Error::new(Call::PidfdOpen, Errno::ESRCH))
+    }
+
+    /// The store that it is in.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// Its cgroups, open.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
     }
 
     /// The record.

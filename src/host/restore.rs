@@ -73,7 +73,7 @@ impl Host<'_> {
         self.say(HostSays::Start)?;
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
         let (header, pid) = (&self.record.header, self.pid());
-        await_exec(plan, &channel, Whose { header, status: Status::Creating, init: pid, pid }, watch)?;
+        await_exec(&plan, &channel, Whose { header, status: Status::Creating, init: pid, pid }, watch)?;
         let request = request(restore, &directories, pid)?;
         let heard = self.converse(&request, ends, &directories)?;
         // CRIU has done its work, and ends when nobody is at the other end any more.

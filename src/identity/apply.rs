@@ -15,7 +15,15 @@ use crate::sys::{self, Call, Errno, Error, Result};
 pub struct Executable {
     /// The path that execve takes.
     pub path: Option<String>,
+    ignored: sys::process::SignalMask,
     labels: Vec<(Lsm, OwnedFd)>,
+}
+
+impl Executable {
+    /// Nothing found yet, by a process that was born to ignore these signals.
+    pub fn born_to_ignore(ignored: sys::process::SignalMask) -> Self {
+        Self { ignored, ..Self::default() }
+    }
 }
 
 /// Runs one host op; `pid` is init's, or ours before it is born.
@@ -87,7 +95,7 @@ pub fn apply(op: &InitOp, executable: &mut Executable) -> Result<()> {
             Ok(())
         }
         InitOp::NoNewPrivs => sys::cred::no_new_privs(),
-        InitOp::Signals => sys::process::reset_signals(),
+        InitOp::Signals => sys::process::reset_signals(executable.ignored),
     }
 }
 

@@ -72,17 +72,41 @@ pub struct Rootfs {
     on_top: bool,
     pub(super) null: Option<OwnedFd>,
     pub(super) empty: Option<OwnedFd>,
+    /// The directory in which the last device or link was made, and its path: the next is mostly its neighbour.
+    parent: Option<(String, OwnedFd)>,
+    /// What has done its work; closed together.
+    spent: Vec<OwnedFd>,
+}
+
+/// How many descriptors may wait to be closed.
+const SPENT: usize = 64;
+
+impl Drop for Rootfs {
+    fn drop(&mut self) {
+        let Rootfs { sources, root, null, empty, parent, spent, on_top: _ } = self;
+        let held = std::mem::take(sources).root.into_iter().chain(root.take().map(OwnedFd::from));
+        let more = null.take().into_iter().chain(empty.take()).chain(parent.take().map(|(_, fd)| fd));
+        sys::fs::close_all(held.chain(more).chain(spent.drain(..)));
+    }
 }
 
 impl Rootfs {
     /// Takes over what the host side opened.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, root: None, on_top: false, null: None, empty: None }
+        Self { sources, root: None, on_top: false, null: None, empty: None, parent: None, spent: Vec::new() }
     }
 
     /// The root, once it is attached.
     pub fn root(&self) -> Result<&Root> {
         self.root.as_ref().ok_or_else(|| Error::new(Call::Open, Errno::EBADF).about("rootfs"))
+    }
+
+    /// Takes descriptors that are not needed any more, to close them with others: for a list that may be long.
+    pub(super) fn spend(&mut self, fds: impl IntoIterator<Item = OwnedFd>) {
+        self.spent.extend(fds);
+        if self.spent.len() >= SPENT {
+            sys::fs::close_all(self.spent.drain(..));
+        }
     }
 
     /// The source in a slot; each is used once.
@@ -91,8 +115,24 @@ impl Rootfs {
         source.ok_or_else(|| Error::new(Call::OpenTree, Errno::EBADF).about(format!("source #{slot}")))
     }
 
+    /// The directory that holds the last component of `path`, and that component.
+    pub(super) fn parent_of<'p>(&mut self, path: &'p str) -> Result<(&OwnedFd, &'p str)> {
+        let (directory, name) = Root::split(path)?;
+        if self.parent.as_ref().is_none_or(|(known, _)| known != directory) {
+            self.parent = Some((directory.to_owned(), self.root()?.make_dir(directory)?));
+        }
+        match &self.parent {
+            Some((_, parent)) => Ok((parent, name)),
+            None => Err(Error::new(Call::Open, Errno::ENOENT).about(path)),
+        }
+    }
+
     /// Runs one op.
     pub fn apply(&mut self, op: &InitOp) -> Result<()> {
+        if !matches!(op, InitOp::Device(_) | InitOp::Link { .. }) {
+            // It may put something else there.
+            self.parent = None;
+        }
         match op {
             InitOp::Open(op) => self.sources.apply(op),
             InitOp::Isolate { propagation } => sys::mount::propagate_all(*propagation),
@@ -100,9 +140,9 @@ impl Rootfs {
             InitOp::Mount(mount) => mounts::mount(self, mount),
             InitOp::MountPoint { path, source } => mounts::place(self.root()?, path, source.as_deref()),
             InitOp::Device(device) => devices::make(self, device),
-            InitOp::Link { path, target, replace } => devices::link(self.root()?, path, target, *replace),
+            InitOp::Link { path, target, replace } => devices::link(self, path, target, *replace),
             InitOp::Mask { path, label } => masks::mask(self, path, label.as_deref()),
-            InitOp::ReadonlyPath { path } => masks::readonly(self.root()?, path),
+            InitOp::ReadonlyPath { path } => masks::readonly(self, path),
             InitOp::ReadonlyRoot => masks::readonly_root(self.root()?),
             InitOp::Pivot => pivot::pivot(self.root()?),
             InitOp::Chroot { cover } => pivot::chroot(self.root()?, *cover, self.on_top),

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{SFlag, makedev};
 
 use super::paths::Root;
@@ -14,10 +15,10 @@ pub(super) fn make(rootfs: &mut Rootfs, device: &Device) -> Result<()> {
         let source = rootfs.take(slot)?;
         return bind(rootfs.root()?, &source, device);
     }
-    let (parent, name) = rootfs.root()?.parent_of(&device.path)?;
+    let (parent, name) = rootfs.parent_of(&device.path)?;
     let (kind, number) = identity(device);
-    match sys::fs::mknod(&parent, name, kind, device.mode, number) {
-        Err(e) if e.errno == Errno::EEXIST => same(&sys::fs::stat_at(&parent, name)?, device)?,
+    match sys::fs::mknod(parent, name, kind, device.mode, number) {
+        Err(e) if e.errno == Errno::EEXIST => same(&sys::fs::stat_at(parent, name)?, device)?,
         // Root without CAP_MKNOD, or under the device rules of a container around us: what it has it may pass on.
         Err(e) if e.errno == Errno::EPERM && device.kind != 'p' => {
             let source =
@@ -27,7 +28,9 @@ pub(super) fn make(rootfs: &mut Rootfs, device: &Device) -> Result<()> {
         other => other.map_err(|e| e.about(&device.path))?,
     }
     if (device.uid, device.gid) != (0, 0) {
-        sys::fs::chown(&Root::new(parent).find(name)?, device.uid, device.gid).map_err(|e| e.about(&device.path))?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let node = sys::fs::open(parent, name, flags, 0, ResolveFlag::RESOLVE_NO_SYMLINKS)?;
+        sys::fs::chown(&node, device.uid, device.gid).map_err(|e| e.about(&device.path))?;
     }
     Ok(())
 }
@@ -56,12 +59,12 @@ fn same(stat: &nix::sys::stat::FileStat, device: &Device) -> Result<()> {
 }
 
 /// Makes a symbolic link; with `replace` in the place of a file of the image.
-pub(super) fn link(root: &Root, path: &str, target: &str, replace: bool) -> Result<()> {
-    let (parent, name) = root.parent_of(path)?;
-    match sys::fs::symlink(target, &parent, name) {
+pub(super) fn link(rootfs: &mut Rootfs, path: &str, target: &str, replace: bool) -> Result<()> {
+    let (parent, name) = rootfs.parent_of(path)?;
+    match sys::fs::symlink(target, parent, name) {
         Err(e) if e.errno == Errno::EEXIST && replace => {
-            sys::fs::unlink(&parent, name, false)?;
-            sys::fs::symlink(target, &parent, name)
+            sys::fs::unlink(parent, name, false)?;
+            sys::fs::symlink(target, parent, name)
         }
         other => other,
     }

@@ -16,6 +16,12 @@ const READ_ONLY: Attributes = Attributes { set: RDONLY, clear: 0, propagation: 0
 
 /// The existing target of a mask; `None` when it truly is not there.
 fn target(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
+    // Mostly there is no link on the way, and then one look tells all.
+    match root.find_plain(path) {
+        Ok(found) => return Ok(Some(found)),
+        Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        Err(_) => {}
+    }
     match root.find(path) {
         Ok(found) => Ok(Some(found)),
         Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR) => match root.dangling(path)? {
@@ -29,12 +35,20 @@ fn target(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
 /// Covers `path`.
 pub(super) fn mask(rootfs: &mut Rootfs, path: &str, label: Option<&str>) -> Result<()> {
     let Some(target) = target(rootfs.root()?, path)? else { return Ok(()) };
-    let cover = if sys::fs::kind(&sys::fs::stat(&target)?) == SFlag::S_IFDIR {
-        empty_directory(rootfs, label)?
-    } else {
-        sys::mount::clone_tree(null(rootfs)?, "", false)?
+    let directory = sys::fs::kind(&sys::fs::stat(&target)?) == SFlag::S_IFDIR;
+    let cover = match &rootfs.empty {
+        Some(first) if directory => sys::mount::clone_tree(first, "", false)?,
+        None if directory => empty_directory(label)?,
+        _ => sys::mount::clone_tree(null(rootfs)?, "", false)?,
     };
-    sys::mount::attach(&cover, &target).map_err(|e| e.about(path))
+    sys::mount::attach(&cover, &target).map_err(|e| e.about(path))?;
+    if directory && rootfs.empty.is_none() {
+        rootfs.empty = Some(cover);
+        rootfs.spend([target]);
+    } else {
+        rootfs.spend([target, cover]);
+    }
+    Ok(())
 }
 
 /// The host's own /dev/null, opened in our copy of its mounts before the pivot, and checked: never the container's.
@@ -51,10 +65,7 @@ fn null(rootfs: &mut Rootfs) -> Result<&OwnedFd> {
 }
 
 /// All masked directories share one read-only, empty tmpfs.
-fn empty_directory(rootfs: &mut Rootfs, label: Option<&str>) -> Result<OwnedFd> {
-    if let Some(first) = &rootfs.empty {
-        return sys::mount::clone_tree(first, "", false);
-    }
+fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
     let context = Filesystem::open("tmpfs")?;
     context.set("source", Some("tmpfs"))?;
     context.set("nr_inodes", Some("1"))?;
@@ -63,17 +74,17 @@ fn empty_directory(rootfs: &mut Rootfs, label: Option<&str>) -> Result<OwnedFd> 
     if let Some(label) = label {
         context.set("context", Some(label))?;
     }
-    let tree = context.mount(RDONLY | NOSUID | NODEV | NOEXEC)?;
-    rootfs.empty = Some(sys::fs::duplicate_from(&tree, 0)?);
-    Ok(tree)
+    context.mount(RDONLY | NOSUID | NODEV | NOEXEC)
 }
 
 /// Makes the tree at `path` read-only: a clone of itself, changed before it is attached, on the very inode that was found.
-pub(super) fn readonly(root: &Root, path: &str) -> Result<()> {
-    let Some(target) = target(root, path)? else { return Ok(()) };
+pub(super) fn readonly(rootfs: &mut Rootfs, path: &str) -> Result<()> {
+    let Some(target) = target(rootfs.root()?, path)? else { return Ok(()) };
     let tree = sys::mount::clone_tree(&target, "", true)?;
     sys::mount::set_attributes(&tree, READ_ONLY, true)?;
-    sys::mount::attach(&tree, &target).map_err(|e| e.about(path))
+    sys::mount::attach(&tree, &target).map_err(|e| e.about(path))?;
+    rootfs.spend([target, tree]);
+    Ok(())
 }
 
 /// Makes the root mount itself read-only; what is mounted on it stays as it is.

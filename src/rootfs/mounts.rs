@@ -164,7 +164,9 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
     if mount.tree != Attributes::default() {
         sys::mount::set_attributes(&tree, mount.tree, true)?;
     }
-    attach(root, &tree, &target, mount)
+    attach(root, &tree, &target, mount)?;
+    sys::fs::close_all([context.into(), tree, target]);
+    Ok(())
 }
 
 /// In a user namespace that doesn't own the network or IPC namespace, or where the procfs and sysfs that we see are partly
@@ -301,13 +303,29 @@ fn cgroups(root: &Root, mount: &Mount, hierarchies: &[Hierarchy], label: Option<
             sys::fs::symlink(&hierarchy.name, &top, link)?;
         }
     }
-    let places = Root::new(sys::fs::duplicate_from(&top, 0)?);
-    sys::mount::set_attributes(&top, mount.tree, false)?;
+    if root.is_detached() {
+        sys::mount::set_attributes(&top, mount.tree, false)?;
+    }
     attach(root, &top, &target, mount)?;
+    let mut spent = Vec::with_capacity(hierarchies.len() + 3);
     for hierarchy in hierarchies {
         let own = sys::mount::clone_tree(sys::fs::cwd(), &hierarchy.directory, false)?;
-        sys::mount::set_attributes(&own, mount.tree, false)?;
-        attach(root, &own, &places.find(&hierarchy.name)?, mount)?;
+        if root.is_detached() {
+            sys::mount::set_attributes(&own, mount.tree, false)?;
+            propagate(&own, mount)?;
+        }
+        // Of the directory that we made a moment ago; nobody else has been here.
+        sys::mount::attach_at(&own, &top, &hierarchy.name)?;
+        if !root.is_detached() {
+            propagate(&own, mount)?;
+        }
+        spent.push(own);
     }
+    if !root.is_detached() {
+        // All of them in one call: nobody has seen them yet.
+        sys::mount::set_attributes(&top, mount.tree, true)?;
+    }
+    spent.extend([context.into(), top, target]);
+    sys::fs::close_all(spent);
     Ok(())
 }

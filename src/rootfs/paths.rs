@@ -25,6 +25,12 @@ impl AsFd for Root {
     }
 }
 
+impl From<Root> for OwnedFd {
+    fn from(root: Root) -> Self {
+        root.fd
+    }
+}
+
 /// What to make where a path ends and nothing is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -51,6 +57,12 @@ impl Root {
     /// What is at `path`, links followed inside.
     pub fn find(&self, path: &str) -> Result<OwnedFd> {
         sys::fs::open_in_root(self, path, OFlag::O_PATH)
+    }
+
+    /// What is at `path` if no component of it is a link; ELOOP if one is.
+    pub fn find_plain(&self, path: &str) -> Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        sys::fs::open(self, path, OFlag::O_PATH, 0, resolve)
     }
 
     /// The first component of a path that leads nowhere, if it is a link: what is missing is behind it.
@@ -99,21 +111,35 @@ impl Root {
         self.find_or_make(path, Missing::File)
     }
 
-    /// The directory that holds the last component of `path` (made where missing), and that component.
-    pub fn parent_of<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str)> {
+    /// The directory part of `path`, and its last component.
+    pub fn split(path: &str) -> Result<(&str, &str)> {
         let trimmed = path.trim_end_matches('/');
         let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
         if matches!(name, "" | "." | "..") {
             return Err(Error::new(Call::Open, Errno::EINVAL).about(path));
         }
-        Ok((self.make_dir(parent)?, name))
+        Ok((parent, name))
     }
 
     fn find_or_make(&self, path: &str, missing: Missing) -> Result<OwnedFd> {
         match self.find(path) {
-            Err(e) if e.errno == Errno::ENOENT => self.walk(path, missing).map_err(|e| e.about(path)),
+            Err(e) if e.errno == Errno::ENOENT => match self.make_last(path, missing) {
+                Some(made) => Ok(made),
+                None => self.walk(path, missing).map_err(|e| e.about(path)),
+            },
             other => other,
         }
+    }
+
+    /// Mostly only the last component is missing. `None`: not so, or there was any trouble with it.
+    fn make_last(&self, path: &str, missing: Missing) -> Option<OwnedFd> {
+        let (parent, name) = path.trim_end_matches('/').rsplit_once('/')?;
+        if matches!(name, "" | "." | "..") {
+            return None;
+        }
+        let parent = self.find(parent).ok()?;
+        make(parent.as_fd(), name, missing).ok()?;
+        sys::fs::open(&parent, name, OFlag::O_PATH, 0, ResolveFlag::RESOLVE_NO_SYMLINKS).ok()
     }
 
     /// Walks `path` component by component, making what is missing. `trail` is where we are and how we came:
@@ -163,13 +189,17 @@ fn step(dir: BorrowedFd<'_>, name: &str, missing: Missing) -> Result<OwnedFd> {
         Err(e) if e.errno == Errno::ENOENT => {}
         other => return other,
     }
-    let made = match missing {
-        Missing::Directory => sys::fs::mkdir(dir, name, 0o755),
-        Missing::File => sys::fs::mknod(dir, name, SFlag::S_IFREG, 0o644, 0),
-    };
-    match made {
+    match make(dir, name, missing) {
         Err(e) if e.errno != Errno::EEXIST => Err(e),
         _ => open(),
+    }
+}
+
+/// Makes one component in `dir`.
+fn make(dir: BorrowedFd<'_>, name: &str, missing: Missing) -> Result<()> {
+    match missing {
+        Missing::Directory => sys::fs::mkdir(dir, name, 0o755),
+        Missing::File => sys::fs::mknod(dir, name, SFlag::S_IFREG, 0o644, 0),
     }
 }
 
@@ -256,10 +286,9 @@ mod tests {
 
     #[test]
     fn the_parent_of_a_strange_name_is_refused() {
-        let (_dir, root) = root();
         for path in ["/", "/dev/..", "/dev/.", ""] {
-            assert_eq!(root.parent_of(path).unwrap_err().errno, Errno::EINVAL, "{path}");
+            assert_eq!(Root::split(path).unwrap_err().errno, Errno::EINVAL, "{path}");
         }
-        assert_eq!(root.parent_of("/dev/null/").unwrap().1, "null");
+        assert_eq!(Root::split("/dev/null/").unwrap(), ("/dev", "null"));
     }
 }

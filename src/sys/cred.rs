@@ -82,11 +82,9 @@ pub fn limit_bounding(keep: u64, last: u32) -> Result<()> {
     Ok(())
 }
 
-/// Which of the first `last`+1 capabilities are in the bounding set.
-pub fn bounding(last: u32) -> u64 {
-    // The first that the kernel does not know is an error, and so are those after it.
-    let known = (0..=last).map_while(|n| Some((n, prctl(libc::PR_CAPBSET_READ, n.into(), 0).ok()?)));
-    known.filter(|(_, there)| *there == 1).fold(0, |set, (n, _)| set | 1 << n)
+/// Our bounding set. /proc tells it at once; prctl(2) wants to be asked for each capability.
+pub fn bounding() -> Result<u64> {
+    super::process::own_mask("CapBnd")
 }
 
 /// Empties the ambient set, then raises `set`.

@@ -1,7 +1,7 @@
 //! Files by descriptor: resolve inside a root, read, write once, make, stat.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
@@ -324,6 +324,16 @@ pub fn keep_only(first: u32, kept: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     }
     close_from(first + count as u32, false)?;
     Ok(moved)
+}
+
+/// Closes many descriptors in few calls: those with neighbouring numbers go together.
+pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
+    let mut numbers: Vec<RawFd> = fds.into_iter().map(IntoRawFd::into_raw_fd).collect();
+    numbers.sort_unstable();
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        // SAFETY: close_range(2) of exactly the numbers that we owned a moment ago; their owners have given them up.
+        unsafe { libc::syscall(libc::SYS_close_range, run[0], run[run.len() - 1], 0) };
+    }
 }
 
 /// Closes every descriptor from `first` up whose number is not in `kept`.

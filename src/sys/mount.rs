@@ -36,6 +36,12 @@ fn owned(call: Call, raw: libc::c_long) -> Result<OwnedFd> {
 /// A filesystem being configured; its descriptor also carries the kernel's messages.
 pub struct Filesystem(OwnedFd);
 
+impl From<Filesystem> for OwnedFd {
+    fn from(filesystem: Filesystem) -> Self {
+        filesystem.0
+    }
+}
+
 impl Filesystem {
     /// fsopen(2) of a filesystem type.
     pub fn open(kind: &str) -> Result<Self> {
@@ -123,6 +129,16 @@ pub fn attach(from: impl AsFd, onto: impl AsFd) -> Result<()> {
         )
     };
     if done == 0 { Ok(()) } else { Err(Error::last(Call::MoveMount)) }
+}
+
+/// Attaches the detached mount `from` at `name` in `dir`; a link of that name is not followed.
+pub fn attach_at(from: impl AsFd, dir: impl AsFd, name: &str) -> Result<()> {
+    const FROM_EMPTY: libc::c_uint = 0x4; // MOVE_MOUNT_F_EMPTY_PATH
+    let path = c_string(name, Call::MoveMount)?;
+    let (from, dir) = (from.as_fd().as_raw_fd(), dir.as_fd().as_raw_fd());
+    // SAFETY: the first path is the static empty string, the second is NUL-terminated and alive; descriptors are borrowed.
+    let done = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), dir, path.as_ptr(), FROM_EMPTY) };
+    if done == 0 { Ok(()) } else { Err(Error::last(Call::MoveMount).about(name)) }
 }
 
 /// mount_setattr(2) on the mount of a descriptor, or on its whole tree.

@@ -295,9 +295,28 @@ pub fn new_session() -> Result<()> {
     }
 }
 
-/// Every signal to its default, none blocked: what std, our caller or we changed must not reach the workload.
-pub fn reset_signals() -> Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
+/// A set of signals: bit n - 1 is signal n, as /proc writes it.
+pub type SignalMask = u64;
+
+/// Every signal there is.
+pub const ALL_SIGNALS: SignalMask = u64::MAX;
+
+/// The signals that this process ignores: of all dispositions those that execve keeps.
+pub fn ignored_signals() -> Result<SignalMask> {
+    own_mask("SigIgn")
+}
+
+/// A hexadecimal mask of /proc/self/status.
+pub(super) fn own_mask(name: &str) -> Result<u64> {
+    let text = super::fs::read_host("/proc/self/status")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let mask = value.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    mask.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/self/status: {name}")))
+}
+
+/// These signals to their default, none blocked: what std, our caller or we changed must not reach the workload.
+pub fn reset_signals(these: SignalMask) -> Result<()> {
+    for number in (1..=libc::SIGRTMAX()).filter(|n| these & 1 << (n - 1) != 0) {
         // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask.
         let default: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: `default` is alive; the old action is not asked for. EINVAL (KILL, STOP, libc's own two) means nothing to reset.
@@ -370,7 +389,7 @@ fn become_program(program: &Program<'_>, path: &CString, args: &[CString], env: 
         }
         super::mount::change_dir(program.directory)?;
         nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).during(Call::Setsid)?;
-        reset_signals()
+        reset_signals(ALL_SIGNALS)
     };
     match prepare() {
         Ok(()) => execve(path, args, env),
@@ -381,6 +400,25 @@ fn become_program(program: &Program<'_>, path: &CString, args: &[CString], env: 
 /// Blocks every signal: a foreground `run` reads them from a descriptor instead.
 pub fn block_signals() -> Result<()> {
     nix::sys::signal::SigSet::all().thread_block().during(Call::Sigprocmask)
+}
+
+/// Gives back memory that a process which only waits has no use for: what is free of the heap, and the pages of our
+/// program, which are read again when they are touched.
+pub fn shed() {
+    unsafe extern "C" {
+        /// Where the program begins, and where its code ends: the linker's names.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let (from, to) = (&raw const __executable_start, &raw const etext);
+    // SAFETY: only addresses of the two are taken. Between them lie read-only private mappings of our own file, which
+    // nobody can write to while it is executed: a page that is dropped comes back as it was.
+    unsafe { libc::madvise(from.cast_mut().cast(), to.addr() - from.addr(), libc::MADV_DONTNEED) };
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches only memory that the allocator knows to be free.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Ends this process at once: no destructors, no exit handlers, nothing printed. For the child of a birth only.

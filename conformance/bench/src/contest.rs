@@ -109,6 +109,8 @@ pub struct Bundles {
     pub ending: [Bundle; 2],
     /// For the single operations.
     pub waiting: Bundle,
+    /// The smallest workload, under docker's default seccomp profile.
+    pub filtered: Bundle,
 }
 
 impl Bundles {
@@ -126,8 +128,34 @@ impl Bundles {
         Ok(Bundles {
             ending: [bundle("tiny", &["/bin/payload"])?, bundle("busybox", &["/bin/true"])?],
             waiting: bundle("waiting", &["/bin/payload", "wait"])?,
+            filtered: {
+                let mut spec = spec.clone();
+                spec["linux"]["seccomp"] = resolved(serde_json::from_slice(&fs::read(tools.join("docker.json"))?)?);
+                write_bundle(work, &rootfs, &spec, "filtered", &["/bin/payload"])?
+            },
         })
     }
+}
+
+/// Docker's profile as docker gives it to a runtime, for a container with few capabilities on x86_64: the conditions of
+/// its rules are decided by then.
+fn resolved(profile: Value) -> Value {
+    let holds = |value: &Value, word: &str| value.as_array().is_some_and(|list| list.iter().any(|one| one == word));
+    let applies = |rule: &&Value| {
+        let (with, without) = (&rule["includes"], &rule["excludes"]);
+        let wrong = with["arches"].is_array() && !holds(&with["arches"], "amd64") || with["caps"].is_array();
+        !wrong && !holds(&without["arches"], "amd64")
+    };
+    let rules = profile["syscalls"].as_array().into_iter().flatten().filter(applies);
+    let plain = rules.map(|rule| {
+        let wanted = ["names", "action", "errnoRet", "args"].into_iter().filter(|name| !rule[name].is_null());
+        wanted.map(|name| (name.to_string(), rule[name].clone())).collect::<serde_json::Map<_, _>>().into()
+    });
+    json!({
+        "defaultAction": profile["defaultAction"], "defaultErrnoRet": profile["defaultErrnoRet"],
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": plain.collect::<Vec<Value>>(),
+    })
 }
 
 /// What `spec` of this runtime writes.

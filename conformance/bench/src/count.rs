@@ -1,7 +1,7 @@
 //! Counts what a command does instead of timing it: system calls, programs executed, processes, threads, peak memory. A
 //! tracer is used for that, so the times of such a run mean nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -23,14 +23,25 @@ pub struct Counts {
     pub forks: usize,
     /// Threads made.
     pub threads: usize,
+    /// Messages sent over sockets.
+    pub messages: usize,
     /// Peak resident memory of the runtime's first process, in KiB.
     pub host_kib: usize,
     /// Peak resident memory of any other process that executes a program, before it does: the container's first one.
     pub init_kib: usize,
 }
 
+/// Whose doings count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the command and of all that come of it.
+    Family,
+    /// Those of its first process: what it leaves behind goes on.
+    Alone,
+}
+
 /// Runs the command under a tracer. None if it failed.
-pub fn count(words: &[String]) -> io::Result<Option<Counts>> {
+pub fn count(words: &[String], scope: Scope) -> io::Result<Option<Counts>> {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed; it makes a single
@@ -38,35 +49,46 @@ pub fn count(words: &[String]) -> io::Result<Option<Counts>> {
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
     let child = command.spawn()?;
     let main = Pid::from_raw(child.id() as i32);
-    let mut tracer = Tracer { main, counts: Counts { execs: 1, ..Counts::default() }, entered: HashMap::new() };
+    let mut tracer = Tracer {
+        main,
+        live: HashSet::from([main]),
+        counts: Counts { execs: 1, ..Counts::default() },
+        entered: HashMap::new(),
+    };
     // The first stop is the SIGTRAP that follows exec.
     sys::wait_stop(Some(main))?;
-    ptrace::setoptions(main, options())?;
+    ptrace::setoptions(main, options(scope))?;
     sys::resume(main, 0)?;
     let status = tracer.follow()?;
     Ok((status == 0).then_some(tracer.counts))
 }
 
-fn options() -> Options {
+fn options(scope: Scope) -> Options {
     let births = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
     let ends = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_EXITKILL;
-    births | ends | Options::PTRACE_O_TRACESYSGOOD
+    let calls = ends | Options::PTRACE_O_TRACESYSGOOD;
+    if scope == Scope::Family { births | calls } else { calls }
 }
 
 struct Tracer {
     main: Pid,
+    /// Those that are traced and have not ended.
+    live: HashSet<Pid>,
     counts: Counts,
     /// Peak memory at the entry of each process's latest execve.
     entered: HashMap<Pid, usize>,
 }
 
 impl Tracer {
-    /// Handles stops until no tracee is left; the exit status of the first process.
+    /// Handles stops until no tracee that counts is left; the exit status of the first process.
     fn follow(&mut self) -> io::Result<i32> {
         let mut result = -1;
-        while let Some((pid, stop)) = sys::wait_stop(None)? {
+        // What is left behind by a command is our child then, but no tracee, and may well live on.
+        while !self.live.is_empty() {
+            let Some((pid, stop)) = sys::wait_stop(None)? else { break };
             let signal = match stop {
                 Stop::Ended(status) => {
+                    self.live.remove(&pid);
                     if pid == self.main {
                         result = status;
                     }
@@ -88,6 +110,7 @@ impl Tracer {
     fn call(&mut self, pid: Pid) -> i32 {
         if let Some(number) = sys::entered_call(pid) {
             self.counts.calls += 1;
+            self.counts.messages += usize::from(number == libc::SYS_sendmsg || number == libc::SYS_sendto);
             if number == libc::SYS_execve || number == libc::SYS_execveat {
                 self.entered.insert(pid, peak_kib(pid));
             }
@@ -100,6 +123,7 @@ impl Tracer {
         match event {
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
                 let born = ptrace::getevent(pid).unwrap_or_default() as i32;
+                self.live.insert(Pid::from_raw(born));
                 match is_thread(born) {
                     true => self.counts.threads += 1,
                     false => self.counts.forks += 1,

@@ -1,9 +1,11 @@
 //! `rt-bench`: times container runtimes side by side on one bundle, and counts what they do. The first `--runtime` is
 //! the one that is compared with the others. See README.md for what the figures mean.
 
+mod budget;
 mod clock;
 mod contest;
 mod count;
+mod more;
 mod report;
 mod space;
 mod stats;
@@ -18,12 +20,12 @@ use std::time::Duration;
 
 use clock::{Clock, Outcome, wait_for_orphan};
 use contest::{Bundle, Bundles, Contestant};
-use count::Counts;
+use count::{Counts, Scope};
 use space::Spaces;
 use stats::Series;
 
 /// The operations on one container, in this order.
-pub const OPERATIONS: [&str; 6] = ["create", "start", "state", "exec", "kill", "delete"];
+pub const OPERATIONS: [&str; 7] = ["create", "start", "state", "exec", "kill", "delete", "delete -f"];
 /// Runs of one command in a row, of which the first doesn't count: it would get a wait of the command before it.
 const BURST: usize = 12;
 
@@ -35,10 +37,12 @@ struct Options {
     back_to_back: usize,
     operations: usize,
     json: Option<PathBuf>,
+    budget: Option<PathBuf>,
+    population: usize,
 }
 
 const USAGE: &str = "usage: rt-bench --tools DIR --runtime [NAME=]PATH... [--isolated N] [--back-to-back N] \
-                     [--operations N] [--json FILE]";
+                     [--operations N] [--population N] [--json FILE] | --budget FILE";
 
 impl Options {
     fn parse(words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
@@ -49,6 +53,8 @@ impl Options {
             back_to_back: 96,
             operations: 25,
             json: None,
+            budget: None,
+            population: 0,
         };
         let mut words = words;
         while let Some(word) = words.next() {
@@ -60,6 +66,8 @@ impl Options {
                 "--back-to-back" => options.back_to_back = value()?.parse()?,
                 "--operations" => options.operations = value()?.parse()?,
                 "--json" => options.json = Some(value()?.into()),
+                "--population" => options.population = value()?.parse()?,
+                "--budget" => options.budget = Some(value()?.into()),
                 _ => return Err(format!("{word}: unknown\n{USAGE}").into()),
             }
         }
@@ -164,7 +172,17 @@ impl Bench {
         self.spaces.enter(contestant.hidden)?;
         let mut deleted = false;
         for (operation, series) in OPERATIONS.iter().zip(row) {
+            if *operation == "delete -f" {
+                // Of one that lives.
+                deleted = false;
+                let made = self.clock.run(&contestant.words(&["create", "--bundle", &dir, &id]));
+                if made.and_then(|()| self.clock.run(&contestant.words(&["start", &id]))).is_err() {
+                    series.failed += 1;
+                    continue;
+                }
+            }
             let words = contestant.words(&match *operation {
+                "delete -f" => vec!["delete", "--force", &id],
                 "create" => vec!["create", "--bundle", &dir, "--pid-file", &pid_file, &id],
                 "exec" => vec!["exec", &id, "/bin/payload"],
                 "kill" => vec!["kill", &id, "KILL"],
@@ -172,7 +190,7 @@ impl Bench {
             });
             sleep(Duration::from_millis(20));
             let outcome = self.clock.time(&words)?;
-            deleted = *operation == "delete" && !matches!(outcome, Outcome::Failed);
+            deleted = operation.starts_with("delete") && !matches!(outcome, Outcome::Failed);
             match outcome {
                 Outcome::Took(us) => series.quiet.push(us),
                 Outcome::Noisy(us) => series.noisy.push(us),
@@ -202,7 +220,10 @@ impl Bench {
                 for _ in 0..3 {
                     let id = self.id();
                     self.spaces.enter(self.contestants[who].hidden)?;
-                    runs.extend(count::count(&self.contestants[who].run(&self.bundles.ending[what], &id))?);
+                    runs.extend(count::count(
+                        &self.contestants[who].run(&self.bundles.ending[what], &id),
+                        Scope::Family,
+                    )?);
                 }
                 runs.sort_by_key(|counts| counts.calls);
                 row.push(runs.get(runs.len() / 2).copied());
@@ -253,6 +274,9 @@ fn bench(options: &Options, work: &Path, state: &Path) -> Result<bool, Box<dyn E
     if !bench.qualify()? {
         return Ok(false);
     }
+    if let Some(file) = &options.budget {
+        return budget::check(file, &mut bench);
+    }
     let counts = bench.counts()?;
     report::counts(&bench.contestants, &bench.bundles, &counts);
     let mut isolated = bench.isolated(options.isolated)?;
@@ -266,8 +290,13 @@ fn bench(options: &Options, work: &Path, state: &Path) -> Result<bool, Box<dyn E
     );
     let mut operations = bench.operations(options.operations)?;
     report::operations(&bench.contestants, &mut operations);
+    let mut more = more::questions(&mut bench, options.isolated, options.population)?;
+    more.iter_mut().for_each(|table| report::columns(&bench.contestants, table));
+    let rates = more::parallel(&mut bench)?;
+    report::rates(&bench.contestants, &rates);
     if let Some(path) = &options.json {
         let json = report::json(&bench.contestants, &bench.bundles, &counts, &isolated, &back_to_back, &operations);
+        let json = report::with_more(json, &bench.contestants, &more, &rates)?;
         fs::write(path, json)?;
         println!("\nwritten: {}", path.display());
     }
@@ -284,6 +313,7 @@ fn main() -> ExitCode {
         let options = Options {
             tools: std::path::absolute(&options.tools)?,
             json: options.json.map(std::path::absolute).transpose()?,
+            budget: options.budget.map(std::path::absolute).transpose()?,
             ..options
         };
         let work = PathBuf::from(format!("/var/tmp/rt-bench.{}", std::process::id()));

@@ -82,13 +82,31 @@ fn note(busy: bool) -> &'static str {
 
 /// Times of the single operations.
 pub fn operations(contestants: &[Contestant], table: &mut [Vec<Series>]) {
-    let busy = note(settle(table.iter_mut().flatten()));
-    let subject = &contestants[0].name;
-    println!("\nsingle operations, 20 ms idle before each{busy} (ms, min/median; below it {subject}'s share)");
+    let title = "single operations, 20 ms idle before each";
+    let series = table.iter_mut().map(std::mem::take).collect();
+    let mut all = Columns { title: title.into(), names: OPERATIONS.map(String::from).to_vec(), table: series };
+    columns(contestants, &mut all);
+    table.iter_mut().zip(all.table).for_each(|(row, series)| *row = series);
+}
+
+/// A table of times: one column for each thing that is timed, one row for each runtime.
+pub struct Columns {
+    /// What it is about.
+    pub title: String,
+    /// What is timed.
+    pub names: Vec<String>,
+    /// By contestant, then by name; a contestant that can't be asked has an empty row.
+    pub table: Vec<Vec<Series>>,
+}
+
+/// Prints such a table, with the first contestant's share of each time below it.
+pub fn columns(contestants: &[Contestant], all: &mut Columns) {
+    let busy = note(settle(all.table.iter_mut().flatten()));
+    println!("\n{}{busy} (ms, min/median; below it {}'s share)", all.title, contestants[0].name);
     print!("{:10}", "");
-    OPERATIONS.iter().for_each(|operation| print!("{operation:>14}"));
+    all.names.iter().for_each(|name| print!("{name:>14}"));
     println!();
-    for (contestant, row) in contestants.iter().zip(&*table).filter(|(contestant, _)| contestant.is_runtime()) {
+    for (contestant, row) in contestants.iter().zip(&all.table).filter(|(_, row)| !row.is_empty()) {
         print!("{:10}", contestant.name);
         for series in row {
             let text = match series.failed > 0 && series.counted.is_empty() {
@@ -98,12 +116,43 @@ pub fn operations(contestants: &[Contestant], table: &mut [Vec<Series>]) {
             print!("{text:>14}");
         }
         print!("\n{:10}", "");
-        for (ours, theirs) in table[0].iter().zip(row) {
+        for (ours, theirs) in all.table[0].iter().zip(row) {
             let shares = [ratio(ours.min(), theirs.min()), ratio(ours.median(), theirs.median())];
             print!("{:>14}", shares.join("/"));
         }
         println!();
     }
+}
+
+/// How many runs a second several workers get done.
+pub fn rates(contestants: &[Contestant], rates: &[f64]) {
+    println!(
+        "\nrun by {} workers at once (runs a second, the best of three; how many times theirs ours are)",
+        crate::more::WORKERS
+    );
+    for (contestant, rate) in contestants.iter().zip(rates) {
+        println!("{:18}{rate:>9.1}{:>9}", contestant.name, ratio(Some(rates[0]), Some(*rate)));
+    }
+}
+
+/// Adds those to the figures for programs.
+pub fn with_more(
+    json: String,
+    contestants: &[Contestant],
+    tables: &[Columns],
+    rates: &[f64],
+) -> Result<String, serde_json::Error> {
+    let mut all: Value = serde_json::from_str(&json)?;
+    for (who, contestant) in contestants.iter().enumerate() {
+        let figures = &mut all[&contestant.name];
+        figures["runs_per_second"] = json!(rates[who]);
+        for table in tables {
+            for (name, series) in table.names.iter().zip(&table.table[who]) {
+                figures["more"][&table.title][name] = series_json(series);
+            }
+        }
+    }
+    Ok(format!("{all:#}\n"))
 }
 
 fn series_json(series: &Series) -> Value {

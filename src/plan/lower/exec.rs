@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{Capability, LinuxNamespaceType, Process, Spec};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     LISTENER, Lowered, Options, Plan, compile, lower_identity, lower_seccomp, lower_start, lower_terminal, permits,
@@ -54,7 +54,8 @@ pub fn digest(spec: &Spec, options: &Options) -> Vec<u8> {
 
 /// The digest as `create` wrote it.
 pub fn read_digest(bytes: &[u8]) -> Result<Digest, serde_json::Error> {
-    serde_json::from_slice(bytes)
+    // By way of a value, as the config came: one set of readers for the specification's types is enough.
+    Digest::deserialize(&serde_json::from_slice::<Value>(bytes)?)
 }
 
 /// Who comes, and how.
