@@ -159,19 +159,32 @@ fn kernel_parts(report: Report, error: &sys::Error) -> Report {
         .with("errname", format!("{:?}", error.errno))
 }
 
-/// The directory of all containers: `--root`, /run/rt, or for others than root $XDG_RUNTIME_DIR/rt.
+/// The directory of all containers: `--root`, /run/rt, or for others than the host's root $XDG_RUNTIME_DIR/rt.
 pub fn state_root(global: &Global) -> String {
-    let rootless = nix::unistd::geteuid().as_raw() != 0;
-    let default = match std::env::var("XDG_RUNTIME_DIR") {
-        Ok(dir) if rootless && !dir.is_empty() => format!("{dir}/rt"),
-        _ => "/run/rt".to_owned(),
-    };
-    global.root.as_ref().map_or(default, |p| p.to_string_lossy().into_owned())
+    let asked = global.root.as_ref().map(|path| path.to_string_lossy().into_owned());
+    asked.or_else(own_runtime_directory).unwrap_or_else(|| "/run/rt".to_owned())
 }
 
 /// Opens it; `make`: where it is missing, it is made.
 pub fn store(global: &Global, make: bool) -> sys::Result<Store> {
-    Store::open(&state_root(global), make)
+    let path = state_root(global);
+    let own = global.root.is_none() && own_runtime_directory().is_some();
+    Store::open(&path, make, own).map_err(|e| {
+        let refused = matches!(e.errno, Errno::EACCES | Errno::EPERM);
+        let homeless = !own && global.root.is_none() && !nix::unistd::geteuid().is_root();
+        let note = format!("{} (set XDG_RUNTIME_DIR, or use --root)", e.note);
+        if refused && homeless { e.about(note) } else { e }
+    })
+}
+
+/// Where a caller without the host's root's rights keeps what lasts as long as its session. Root of a user namespace may
+/// be either: the user who made it, or root of a container, who has a /run.
+fn own_runtime_directory() -> Option<String> {
+    let directory = std::env::var("XDG_RUNTIME_DIR").ok().filter(|d| !d.is_empty())?;
+    let not_called_root = || std::env::var("USER").map_or(true, |name| name != "root");
+    let user =
+        !nix::unistd::geteuid().is_root() || not_called_root() && host::in_user_namespace().is_ok_and(|inside| inside);
+    user.then(|| format!("{directory}/rt"))
 }
 
 /// Complaints about a file that is no config.json: each with its pointer in that file.

@@ -34,6 +34,18 @@ pub struct CgroupTrees {
     pub v2: Option<Unified>,
 }
 
+/// A place in a tree where a caller without root's rights may make cgroups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegated {
+    /// Which tree: where it is mounted.
+    pub mountpoint: String,
+    /// The directory in it, as seen from the mount point: `user.slice/user-1000.slice/user@1000.service/app.slice`.
+    pub directory: String,
+    /// v2: the controllers that were passed on to it.
+    #[serde(default)]
+    pub controllers: Vec<String>,
+}
+
 /// What this host is and who we are on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -45,6 +57,12 @@ pub struct Facts {
     pub capabilities: u64,
     /// The cgroup trees.
     pub cgroups: CgroupTrees,
+    /// Where we may make cgroups; looked for only without root's rights.
+    #[serde(default)]
+    pub delegated: Vec<Delegated>,
+    /// `--rootless`, if the caller did not leave it to us.
+    #[serde(default)]
+    pub as_rootless: Option<bool>,
     /// Where resctrl is mounted, if it is.
     #[serde(default)]
     pub resctrl: Option<String>,
@@ -54,4 +72,11 @@ pub struct Facts {
     /// Whether AppArmor runs.
     #[serde(default)]
     pub apparmor: bool,
+}
+
+impl Facts {
+    /// Whether we must get by without root's rights over the host, in a user namespace of somebody's included.
+    pub fn rootless(&self) -> bool {
+        self.as_rootless.unwrap_or(self.euid != 0 || self.in_userns)
+    }
 }

@@ -92,6 +92,9 @@ impl Init<'_> {
         if self.plan.birth.wait {
             expect(channel, &HostSays::Go)?;
         }
+        if self.plan.birth.visible {
+            sys::cred::dumpable(false)?;
+        }
         let plan = self.plan;
         self.run_stage(Stage::Build, &plan.build)?;
         if !plan.hooks.is_empty() {

@@ -155,13 +155,18 @@ pub struct Record {
 }
 
 impl Store {
-    /// Opens the root directory; `make`: it is made (0700) where missing. It must be ours alone to write.
-    pub fn open(path: &str, make: bool) -> Result<Store> {
+    /// Opens the root directory; `make`: it is made (0700) where missing. It must be ours alone to write. `sticky`: it is
+    /// marked as one whose old files must not be cleaned away, as the basedir specification has it for $XDG_RUNTIME_DIR.
+    pub fn open(path: &str, make: bool, sticky: bool) -> Result<Store> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let directory = match sys::fs::open_host(path, flags) {
             Err(e) if e.errno == Errno::ENOENT && make => {
                 make_all(path)?;
-                sys::fs::open_host(path, flags)?
+                let made = sys::fs::open_host(path, flags)?;
+                if sticky {
+                    sys::fs::chmod(&made, 0o1700)?;
+                }
+                made
             }
             other => other?,
         };
@@ -432,7 +437,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("{}/a/b", dir.path().display()), true).unwrap();
+        let store = Store::open(&format!("{}/a/b", dir.path().display()), true, false).unwrap();
         (dir, store)
     }
 

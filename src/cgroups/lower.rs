@@ -4,12 +4,14 @@
 //! tolerated is said where its step is made (`v1.rs`, `v2.rs`) or warned about here.
 
 mod owner;
+mod rootless;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use crate::error::ConfigError;
 use crate::facts::Facts;
 use crate::step::{Origin, Step};
+use crate::sys::Errno;
 
 use super::devices::{self, DeviceRules};
 use super::limits::{self, Amount, Asked, Limit, Purpose};
@@ -49,17 +51,20 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     let nothing = LinuxResources::default();
     let resources = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&nothing);
     let path = linux.and_then(|l| l.cgroups_path().as_deref());
-    let placement = place::lower(path, limits_asked(resources), facts, id, complaints);
+    let placement = place::lower(path, facts, id, complaints);
     let mut prepare = create(&placement, path.is_some());
+    let undelegated = |limit: &Limit| rootless::is_undelegated(limit, &placement, facts);
+    let (mut lowered, left_out) =
+        lower_all(resources, &placement, POINTER, Purpose::Create, &undelegated, complaints);
+    lowered.warnings.extend(rootless::warning(&left_out, facts));
     if placement.is_none() {
-        return Lowered { placement, prepare, adopt: Vec::new(), warnings: Vec::new() };
+        return Lowered { placement, prepare, adopt: Vec::new(), warnings: lowered.warnings };
     }
-    let lowered = lower_resources(resources, &placement, POINTER, Purpose::Create, complaints);
     prepare.extend(inherit(&placement, &lowered.steps));
     prepare.extend(device_rules(resources, &placement, facts, complaints));
     prepare.extend(lowered.steps);
     // Last: from here on somebody else can write here.
-    prepare.extend(owner::lower(spec, &placement));
+    prepare.extend(owner::lower(spec, &placement).map(|s| if facts.rootless() { s.tolerating(&[Errno::EPERM]) } else { s }));
     Lowered { placement, prepare, adopt: lowered.after_birth, warnings: lowered.warnings }
 }
 
@@ -72,7 +77,20 @@ pub fn lower_resources(
     purpose: Purpose,
     complaints: &mut Vec<ConfigError>,
 ) -> Resources {
+    lower_all(resources, placement, base, purpose, &|_| false, complaints).0
+}
+
+/// The same; gives apart what is `undelegated`: a caller without root's rights runs without it.
+fn lower_all(
+    resources: &LinuxResources,
+    placement: &Placement,
+    base: &str,
+    purpose: Purpose,
+    undelegated: &dyn Fn(&Limit) -> bool,
+    complaints: &mut Vec<ConfigError>,
+) -> (Resources, Vec<Asked>) {
     let (all, warnings) = limits::read(resources, base, purpose, complaints);
+    let (left_out, all): (Vec<Asked>, Vec<Asked>) = all.into_iter().partition(|asked| undelegated(&asked.limit));
     let mut lowered = Resources { warnings, ..Resources::default() };
     let mut needed: Vec<String> = Vec::new();
     let mut limits = Vec::new();
@@ -92,7 +110,7 @@ pub fn lower_resources(
     }
     lowered.steps.extend(enable(placement, needed));
     lowered.steps.extend(limits);
-    lowered
+    (lowered, left_out)
 }
 
 /// The steps of one limit, and the v2 controller that they need.
@@ -125,13 +143,6 @@ fn missing(old: Option<&str>, new: Option<&str>, placement: &Placement) -> Strin
         (Some(name), _) => format!("no cgroup hierarchy with the {name} controller is mounted"),
         (None, None) => "no cgroup hierarchy has such a limit".to_owned(),
     }
-}
-
-/// Whether the config asks for any limit; device rules alone don't count (rootless they mean nothing).
-fn limits_asked(resources: &LinuxResources) -> bool {
-    let mut complaints = Vec::new();
-    let (asked, _) = limits::read(resources, "", Purpose::Create, &mut complaints);
-    !asked.is_empty() || !complaints.is_empty()
 }
 
 fn create(placement: &Placement, asked: bool) -> Vec<Step<Op>> {
@@ -177,8 +188,8 @@ fn device_rules(
     let pointer = format!("{POINTER}/devices");
     let asked = resources.devices().as_deref().unwrap_or_default();
     let rules = devices::lower(asked, &pointer, complaints);
-    if facts.in_userns {
-        // There nobody can make a node that works, and nobody may change the rules.
+    if facts.rootless() {
+        // There nobody can make a node that works, and only root may change the rules.
         return None;
     }
     devices_step(rules, asked.is_empty(), placement, pointer, complaints)

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
-use crate::facts::{CgroupTrees, Facts};
+use crate::facts::{CgroupTrees, Delegated, Facts};
 
 const POINTER: &str = "/linux/cgroupsPath";
 /// Room for the mount point before it and a control file's name behind it, within the kernel's PATH_MAX of 4096.
@@ -85,23 +85,23 @@ impl Placement {
 }
 
 /// `cgroupsPath` (or its absence) → the place in every tree of this host.
+///
+/// Without root's rights: in what was delegated to us, and where that is nothing and no path is asked for, nowhere.
 pub(super) fn lower(
     asked: Option<&Path>,
-    limits_asked: bool,
     facts: &Facts,
     id: &str,
     complaints: &mut Vec<ConfigError>,
 ) -> Placement {
-    let root = facts.euid == 0 && !facts.in_userns;
     let path = match asked.filter(|p| !p.as_os_str().is_empty()) {
         Some(path) => path.to_string_lossy().into_owned(),
-        // A caller's user namespace (rootless podman, buildah) where nothing is asked for: we may well have no right
-        // to make cgroups, and nobody would notice the difference.
-        None if !root && !limits_asked => return Placement::none(),
-        None if root => format!("/{id}"),
-        None => id.to_owned(),
+        None if facts.rootless() => return Placement { trees: delegated(facts, id) },
+        None => format!("/{id}"),
     };
     match clean(&path) {
+        Ok(inner) if facts.rootless() && !path.starts_with('/') && !facts.delegated.is_empty() => {
+            Placement { trees: delegated(facts, &inner) }
+        }
         Ok(inner) => Placement { trees: places(&facts.cgroups, path.starts_with('/'), &inner) },
         Err(message) => {
             complaints.push(ConfigError::at(POINTER, message));
@@ -164,6 +164,21 @@ fn places(host: &CgroupTrees, absolute: bool, inner: &str) -> Vec<Place> {
     places
 }
 
+/// The places below what was delegated to us.
+fn delegated(facts: &Facts, inner: &str) -> Vec<Place> {
+    let below = |directory: &str| format!("{directory}/{inner}").trim_start_matches('/').to_owned();
+    let place = |d: &Delegated| {
+        let v1 = facts.cgroups.v1.iter().find(|v1| v1.mountpoint == d.mountpoint);
+        let (version, controllers) = match v1 {
+            Some(v1) => (Version::V1, &v1.controllers),
+            None => (Version::V2, &d.controllers),
+        };
+        let (mountpoint, path) = (d.mountpoint.clone(), below(&d.directory));
+        Place { version, controllers: controllers.clone(), mountpoint, path, made: Vec::new() }
+    };
+    facts.delegated.iter().map(place).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +208,7 @@ mod tests {
 
     fn dirs(asked: Option<&str>, facts: &Facts) -> Result<Vec<String>, String> {
         let mut complaints = Vec::new();
-        let placement = lower(asked.map(Path::new), false, facts, "box", &mut complaints);
+        let placement = lower(asked.map(Path::new), facts, "box", &mut complaints);
         match complaints.pop() {
             Some(complaint) => Err(complaint.to_string()),
             None => Ok(placement.trees.iter().map(Place::dir).collect()),
@@ -235,12 +250,25 @@ mod tests {
     }
 
     #[test]
-    fn without_a_path_and_limits_a_rootless_caller_gets_none() {
+    fn without_a_path_a_rootless_caller_gets_what_was_delegated_to_it() {
         for facts in [Facts { euid: 1000, ..hybrid() }, Facts { in_userns: true, ..hybrid() }] {
             assert!(dirs(None, &facts).unwrap().is_empty());
-            assert_eq!(dirs(Some("/x"), &facts).unwrap().len(), 4);
-            let limited = lower(None, true, &facts, "box", &mut Vec::new());
-            assert_eq!(limited.trees[1].dir(), "/sys/fs/cgroup/memory/mine/box");
+            assert_eq!(dirs(Some("/x"), &facts).unwrap().len(), 4, "what is asked for by its path is tried");
+            assert_eq!(dirs(Some("x"), &facts).unwrap().len(), 4);
+            let ours = |mountpoint: &str, directory: &str| Delegated {
+                mountpoint: mountpoint.into(),
+                directory: directory.into(),
+                controllers: vec!["pids".into()],
+            };
+            let delegated = vec![ours("/sys/fs/cgroup/unified", "user.slice"), ours("/sys/fs/cgroup/memory", "")];
+            let facts = Facts { delegated, ..facts };
+            let want = ["/sys/fs/cgroup/unified/user.slice/box", "/sys/fs/cgroup/memory/box"];
+            assert_eq!(dirs(None, &facts).unwrap(), want);
+            assert_eq!(dirs(Some("box"), &facts).unwrap(), want);
+            let placement = lower(None, &facts, "box", &mut Vec::new());
+            assert_eq!((&placement.trees[0].controllers[0], placement.trees[1].version), (&"pids".into(), Version::V1));
+            let as_root = Facts { as_rootless: Some(false), ..facts };
+            assert_eq!(dirs(None, &as_root).unwrap().len(), 4);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which cgroup trees this host has, from /proc/self/mountinfo and /proc/self/cgroup. The parsers are pure.
 
-use crate::facts::{CgroupTrees, Hierarchy, Unified};
+use crate::facts::{CgroupTrees, Delegated, Hierarchy, Unified};
 use crate::sys::{self, fs};
 
 /// One line of mountinfo that is a cgroup mount.
@@ -24,6 +24,34 @@ pub fn trees() -> sys::Result<CgroupTrees> {
         v2.controllers = words(&read(&file)?);
     }
     Ok(trees)
+}
+
+/// Where a caller without root's rights may make cgroups: a directory that it may write to, and whose processes it may move.
+///
+/// v2: beside our own cgroup, which has us in it and so can't pass controllers on; or else below it.
+pub fn delegated(trees: &CgroupTrees) -> sys::Result<Vec<Delegated>> {
+    let mut found = Vec::new();
+    if let Some(v2) = &trees.v2 {
+        let own = v2.own.trim_matches('/');
+        let beside = own.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if let Some(directory) = [beside, own].into_iter().find(|d| may_make(&v2.mountpoint, d)) {
+            let file = format!("{}/{directory}/cgroup.controllers", v2.mountpoint.trim_end_matches('/'));
+            let (mountpoint, directory) = (v2.mountpoint.clone(), directory.to_owned());
+            found.push(Delegated { mountpoint, directory, controllers: words(&read(&file)?) });
+        }
+    }
+    for v1 in &trees.v1 {
+        let directory = v1.own.trim_matches('/').to_owned();
+        if may_make(&v1.mountpoint, &directory) {
+            found.push(Delegated { mountpoint: v1.mountpoint.clone(), directory, controllers: Vec::new() });
+        }
+    }
+    Ok(found)
+}
+
+fn may_make(mountpoint: &str, directory: &str) -> bool {
+    let directory = format!("{}/{directory}", mountpoint.trim_end_matches('/'));
+    fs::may_write(&directory) && fs::may_write(&format!("{directory}/cgroup.procs"))
 }
 
 /// A host may have ten thousand mounts; it does not have 64 MiB of them.

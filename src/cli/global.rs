@@ -56,6 +56,17 @@ pub enum Rootless {
     False,
 }
 
+impl Rootless {
+    /// The caller's word, if it has one.
+    pub fn asked(self) -> Option<bool> {
+        match self {
+            Rootless::Auto => None,
+            Rootless::True => Some(true),
+            Rootless::False => Some(false),
+        }
+    }
+}
+
 fn rootless(value: &str) -> Result<Rootless, String> {
     match (value, flags::boolean(value.as_bytes())) {
         ("auto", _) => Ok(Rootless::Auto),

@@ -85,11 +85,18 @@ pub fn plan(raw: Vec<u8>, facts: &Facts, options: &Options, log: &Log) -> Result
 }
 
 fn root_of(plan: &Plan) -> String {
-    let root = plan.prepare.iter().find_map(|s| match &s.op {
-        plan::HostOp::Rootfs(crate::rootfs::HostOp::OpenRoot { path }) => Some(path.clone()),
+    use crate::rootfs::{HostOp, InitOp};
+    let by_host = plan.prepare.iter().find_map(|s| match &s.op {
+        plan::HostOp::Rootfs(HostOp::OpenRoot { path }) => Some(path.clone()),
         _ => None,
     });
-    root.unwrap_or_default()
+    let by_init = || {
+        plan.build.iter().find_map(|s| match &s.op {
+            plan::InitOp::Rootfs(InitOp::Open(HostOp::OpenRoot { path })) => Some(path.clone()),
+            _ => None,
+        })
+    };
+    by_host.or_else(by_init).unwrap_or_default()
 }
 
 /// The options that come from flags that `create`, `run` and `explain` share.
@@ -115,12 +122,12 @@ pub fn listen_fds() -> u32 {
 }
 
 /// What this host is, or what a file says that it is.
-pub fn facts(file: Option<&Path>) -> Result<Facts> {
+pub fn facts(global: &Global, file: Option<&Path>) -> Result<Facts> {
     match file {
         Some(file) => {
             let text = sys::fs::read_host(&file.to_string_lossy())?;
             serde_json::from_str(&text).with_context(|| format!("facts {}", file.display()))
         }
-        None => Ok(host::facts()?),
+        None => Ok(host::facts(global.rootless.asked())?),
     }
 }

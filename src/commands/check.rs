@@ -104,7 +104,7 @@ fn lower(
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<ConfigError>,
 ) -> Result<()> {
-    let facts = bundle::facts(args.facts.as_deref())?;
+    let facts = bundle::facts(global, args.facts.as_deref())?;
     let options = bundle::options(global, &PlanFlags::default(), "ID", &subject.directory);
     let options = plan::Options { strict, console_socket: terminal(spec), ..options };
     let refused = match plan::lower(spec, &facts, &options) {

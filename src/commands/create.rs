@@ -26,7 +26,7 @@ pub fn create(global: &Global, args: &Create, log: &Log) -> Result<()> {
     let directory = bundle::absolute(args.create.bundle())?;
     let raw = bundle::read(&directory, &args.create.plan)?;
     let options = options(global, &args.create, &args.id, &directory);
-    let planned = bundle::plan(raw, &bundle::facts(None)?, &options, log)?;
+    let planned = bundle::plan(raw, &bundle::facts(global, None)?, &options, log)?;
     if terminal(&planned) && options.console_socket.is_none() {
         bail!("/process/terminal: cannot allocate tty if runc will detach without setting console socket");
     }

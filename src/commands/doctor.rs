@@ -49,7 +49,7 @@ impl Host {
 pub fn doctor(global: &Global, args: &cli::Doctor) -> Result<u8> {
     let path =
         std::env::var("PATH").unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    let host = Host { facts: bundle::facts(None)?, state: state_root(global), path };
+    let host = Host { facts: bundle::facts(global, None)?, state: state_root(global), path };
     let lines = match &args.bundle {
         None => everything(&host),
         Some(dir) => needs::lines(global, &host, dir)?,

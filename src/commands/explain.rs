@@ -14,7 +14,7 @@ pub fn explain(global: &Global, args: &Explain, log: &Log) -> Result<()> {
     let directory = bundle::absolute(&args.bundle)?;
     let raw = bundle::read(&directory, &args.plan)?;
     let options = bundle::options(global, &args.plan, "ID", &directory);
-    let planned = bundle::plan(raw, &bundle::facts(args.facts.as_deref())?, &options, log)?;
+    let planned = bundle::plan(raw, &bundle::facts(global, args.facts.as_deref())?, &options, log)?;
     let text = if args.json { format!("{:#}\n", plan::json(&planned.plan)) } else { plan::text(&planned.plan) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())

@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
     let mut watch = Watch::new(args.create.timings.is_some());
     let (directory, id, raw) = read(args)?;
     let options = create::options(global, &args.create, &id, &directory);
-    let planned = bundle::plan(raw, &bundle::facts(None)?, &options, log)?;
+    let planned = bundle::plan(raw, &bundle::facts(global, None)?, &options, log)?;
     if planned.plan.exec.args.is_empty() {
         bail!("/process: a container without a process can be created, not run");
     }

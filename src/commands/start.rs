@@ -45,7 +45,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     }
     // The words for a failed step, and for the timings, are in the plan; only its start stage is looked at.
     let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
-    let plan = plan::lower(&spec, &bundle::facts(None)?, &options)?.plan;
+    let plan = plan::lower(&spec, &bundle::facts(global, None)?, &options)?.plan;
     record.note(Event::Started)?;
     let strict = bundle::strict(global);
     let started = host::start_created(&record, &plan, &mut watch);

@@ -131,15 +131,21 @@ pub fn in_user_namespace() -> sys::Result<bool> {
     Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
 }
 
-/// What this host is.
-pub fn facts() -> sys::Result<Facts> {
-    Ok(Facts {
+/// What this host is. `as_rootless` is the caller's word on whether we have root's rights, if it has one.
+pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
+    let mut facts = Facts {
         euid: nix::unistd::geteuid().as_raw(),
         in_userns: in_user_namespace()?,
         capabilities: sys::cred::bounding(63),
         cgroups: cgroups::probe::trees()?,
+        delegated: Vec::new(),
+        as_rootless,
         resctrl: intelrdt::probe()?,
         selinux: identity::labels::selinux(),
         apparmor: identity::labels::apparmor(),
-    })
+    };
+    if facts.rootless() {
+        facts.delegated = cgroups::probe::delegated(&facts.cgroups)?;
+    }
+    Ok(facts)
 }

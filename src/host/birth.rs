@@ -1,34 +1,64 @@
 //! One clone3; and the midwife, for births into namespaces that the host itself must not enter.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::Prepared;
+use super::{Prepared, Trouble};
 use crate::cgroups::Join;
-use crate::namespaces;
-use crate::step::Stage;
+use crate::namespaces::{self, Kind};
+use crate::step::{Origin, Stage};
 use crate::sys::process::{Birth, Born};
-use crate::sys::{self, Call, Error};
+use crate::sys::{self, Call, Errno, Error};
 use crate::talk::{self, Failure, InitSays, Message};
 
 /// Gives birth to init, in whichever way its namespaces want.
-pub(super) fn give(birth: &namespaces::Birth, prepared: &Prepared) -> sys::Result<Born> {
-    if birth.midwife { by_midwife(birth, prepared) } else { clone(birth, prepared, false) }
+pub(super) fn give(birth: &namespaces::Birth, prepared: &Prepared) -> Result<Born, Trouble> {
+    let cgroup = prepared.join.as_ref().and_then(Join::into_fd).map(|fd| fd.as_raw_fd());
+    let born = if birth.midwife { by_midwife(birth, prepared, cgroup) } else { clone(birth, cgroup, false) };
+    born.map_err(|e| blame(birth, cgroup.is_some(), e))
 }
 
-fn clone(birth: &namespaces::Birth, prepared: &Prepared, for_parent: bool) -> sys::Result<Born> {
+fn clone(birth: &namespaces::Birth, cgroup: Option<RawFd>, for_parent: bool) -> sys::Result<Born> {
     let namespaces = birth.new.iter().fold(0, |all, kind| all | kind.flag() as u64);
-    let into = prepared.join.as_ref().and_then(Join::into_fd);
-    let cgroup = into.as_ref().map(AsRawFd::as_raw_fd);
     sys::process::clone3(Birth { namespaces, for_parent, cgroup, ..Birth::default() })
 }
 
+/// The one call does so much that its errno alone says little: what it is about, and what can be done.
+fn blame(birth: &namespaces::Birth, into_cgroup: bool, error: Error) -> Trouble {
+    let new = |kind| birth.new.contains(&kind);
+    let (pointer, why) = match error.errno {
+        _ if error.call != Call::Clone || !error.note.is_empty() => ("", ""),
+        Errno::EAGAIN => ("", "no more processes: pids.max of the cgroup, RLIMIT_NPROC or kernel.pid_max is reached"),
+        Errno::ENOSPC | Errno::EUSERS => ("/linux/namespaces", "a limit of user.max_*_namespaces is reached"),
+        Errno::EPERM if new(Kind::User) => (
+            "/linux/namespaces",
+            "this host lets the caller make no user namespace: see kernel.unprivileged_userns_clone, \
+             kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
+        ),
+        Errno::EPERM => ("/linux/namespaces", "without root's rights that needs a user namespace"),
+        Errno::EINVAL => ("/linux/namespaces", "this kernel does not have one of these namespaces"),
+        Errno::EACCES | Errno::ENOENT if into_cgroup => {
+            ("/linux/cgroupsPath", "nobody may be moved from the caller's cgroup to this one: one delegation ends between them")
+        }
+        Errno::EBUSY if into_cgroup => ("/linux/cgroupsPath", "the cgroup passes controllers on, so it can't have processes"),
+        Errno::EOPNOTSUPP if into_cgroup => ("/linux/cgroupsPath", "the cgroup is in a threaded part of the hierarchy"),
+        _ => ("", ""),
+    };
+    let origin = (!pointer.is_empty()).then(|| Origin::Config(pointer.to_owned()));
+    let error = if why.is_empty() { error } else { error.about(why) };
+    Trouble { stage: Stage::Birth, origin, step: birth.to_string(), error }
+}
+
 /// A process in between: it joins what the host must not, gives birth to init as our child, tells us and is gone.
-fn by_midwife(birth: &namespaces::Birth, prepared: &Prepared) -> sys::Result<Born> {
+///
+/// One that joins a cgroup namespace is born in the container's cgroup, and init beside it: from inside such a namespace
+/// nobody is let into a cgroup that it doesn't show (nsdelegate).
+fn by_midwife(birth: &namespaces::Birth, prepared: &Prepared, cgroup: Option<RawFd>) -> sys::Result<Born> {
     let (ours, theirs) = sys::sock::pair()?;
-    match sys::process::clone3(Birth::default())? {
+    let (first, then) = if birth.join.contains(&Kind::Cgroup) { (cgroup, None) } else { (None, cgroup) };
+    match sys::process::clone3(Birth { cgroup: first, ..Birth::default() })? {
         Born::Child => {
             drop(ours);
-            let born = prepared.namespaces.join_all(birth).and_then(|()| clone(birth, prepared, true));
+            let born = prepared.namespaces.join_all(birth).and_then(|()| clone(birth, then, true));
             match born {
                 Ok(Born::Child) => Ok(Born::Child),
                 Ok(Born::Parent { pid, pidfd }) => {

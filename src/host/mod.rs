@@ -216,11 +216,10 @@ impl Host<'_> {
         let (ours, theirs) = talk::pair()?;
         let birth = &self.plan.birth;
         let born = watch.step(Stage::Birth, 0, || {
-            sys::cred::dumpable(false)?;
+            sys::cred::dumpable(birth.visible)?;
             birth::give(birth, &prepared)
         });
-        let blame = |error| Trouble { stage: Stage::Birth, origin: None, step: birth.to_string(), error };
-        match born.map_err(blame)? {
+        match born? {
             Born::Child => {
                 // The host's end must be the host's alone, or init would never hear that it is gone; nor may init
                 // hold the container's lock, or any directory of the host.

@@ -69,6 +69,10 @@ fn inode(directory: &OwnedFd, name: &str) -> Result<u64> {
     match nix::sys::stat::fstatat(directory, name, nix::fcntl::AtFlags::empty()) {
         Ok(stat) => Ok(stat.st_ino),
         Err(Errno::ENOENT) => Ok(0),
-        Err(errno) => Err(sys::Error::new(sys::Call::Stat, errno).about(format!("ns/{name}"))),
+        Err(errno @ (Errno::EACCES | Errno::EPERM)) => {
+            let why = "without root's rights a process can be joined only when it has started, and lets itself be looked at";
+            Err(sys::Error::new(sys::Call::Stat, errno).about(format!("{name} ({why})")))
+        }
+        Err(errno) => Err(sys::Error::new(sys::Call::Stat, errno).about(name)),
     }
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod enter;
+mod idmaps;
 pub mod lower;
 mod netdevices;
 
@@ -91,6 +92,8 @@ pub struct Birth {
     pub midwife: bool,
     /// Whether init must wait until its ids are mapped and its network devices are there.
     pub wait: bool,
+    /// Whether init stays visible in /proc until its ids are mapped: a caller without root's rights could not map them.
+    pub visible: bool,
     /// Whether the child is born in its cgroup2 directory.
     pub into_cgroup: bool,
     /// Whether the midwife goes where a running init is: its cgroups, then all its namespaces at once by its pidfd.

@@ -32,8 +32,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         first: ("join namespaces", is!(InitOp::Namespace(namespaces::InitOp::Join { .. }))),
-        then: ("mounts", is!(InitOp::Rootfs(_))),
+        then: ("mounts", is!(InitOp::Rootfs(rootfs::InitOp::Mount(_)))),
         why: "proc, sysfs and mqueue show the namespaces of who mounts them",
+    },
+    Rule {
+        first: ("source opened by init", is!(InitOp::Rootfs(rootfs::InitOp::Open(_)))),
+        then: ("root of the user namespace", is!(InitOp::Namespace(namespaces::InitOp::BecomeRoot))),
+        why: "what belongs to the caller is in reach of the caller's own id only",
     },
     Rule {
         first: ("label's file", is!(InitOp::Identity(identity::InitOp::OpenLabel(_)))),

@@ -80,7 +80,10 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     plan.prepare.extend(rdt.prepare.into_iter().map(|s| s.map(HostOp::Rdt)));
     plan.prepare.extend(spaces.prepare.into_iter().map(|s| s.map(HostOp::Namespace)));
     let terminal = lower_terminal(spec, options, &mut plan, &mut complaints);
-    plan.prepare.extend(root.prepare.into_iter().map(|s| s.map(HostOp::Rootfs)));
+    // Without root's rights mounts can be touched in the new user namespace only: by init, while it still is the caller and
+    // reaches what the caller reaches.
+    let (sources, opened_by_init) = if facts.euid == 0 { (root.prepare, Vec::new()) } else { (Vec::new(), root.prepare) };
+    plan.prepare.extend(sources.into_iter().map(|s| s.map(HostOp::Rootfs)));
     let courier = profile.as_ref().and_then(seccomp::Profile::courier);
     if let Some(profile) = profile {
         if let Some(listener) = &profile.listener {
@@ -100,6 +103,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
         plan.build.push(Step::default("its limits hold from the first moment", InitOp::JoinCgroups));
     }
     plan.build.extend(who.arrive.into_iter().map(|s| s.map(InitOp::Identity)));
+    plan.build.extend(opened_by_init.into_iter().map(|s| s.map(|op| InitOp::Rootfs(rootfs::InitOp::Open(op)))));
     plan.build.extend(spaces.arrive.into_iter().map(|s| s.map(InitOp::Namespace)));
     plan.build.extend(spaces.settle.into_iter().map(|s| s.map(InitOp::Namespace)));
     plan.build.extend(root.build.into_iter().map(|s| s.map(InitOp::Rootfs)));

@@ -94,6 +94,7 @@ impl Rootfs {
     /// Runs one op.
     pub fn apply(&mut self, op: &InitOp) -> Result<()> {
         match op {
+            InitOp::Open(op) => self.sources.apply(op),
             InitOp::Isolate { propagation } => sys::mount::propagate_all(*propagation),
             InitOp::AttachRoot { path } => self.attach_root(path.as_deref()),
             InitOp::Mount(mount) => mounts::mount(self, mount),

@@ -1,5 +1,7 @@
 //! Device nodes and the links beside them, made below a parent that is held by descriptor.
 
+use std::os::fd::OwnedFd;
+
 use nix::sys::stat::{SFlag, makedev};
 
 use super::paths::Root;
@@ -10,20 +12,29 @@ use crate::sys::{self, Call, Errno, Error, Result};
 pub(super) fn make(rootfs: &mut Rootfs, device: &Device) -> Result<()> {
     if let Some(slot) = device.bind {
         let source = rootfs.take(slot)?;
-        same(&sys::fs::stat(&source)?, device)?;
-        let target = rootfs.root()?.make_file(&device.path)?;
-        return sys::mount::attach(&source, &target).map_err(|e| e.about(&device.path));
+        return bind(rootfs.root()?, &source, device);
     }
     let (parent, name) = rootfs.root()?.parent_of(&device.path)?;
     let (kind, number) = identity(device);
     match sys::fs::mknod(&parent, name, kind, device.mode, number) {
         Err(e) if e.errno == Errno::EEXIST => same(&sys::fs::stat_at(&parent, name)?, device)?,
+        // Root without CAP_MKNOD, or under the device rules of a container around us: what it has it may pass on.
+        Err(e) if e.errno == Errno::EPERM && device.kind != 'p' => {
+            let source = sys::mount::clone_tree(sys::fs::cwd(), &device.path, false).map_err(|_| e.about(&device.path))?;
+            return bind(rootfs.root()?, &source, device);
+        }
         other => other.map_err(|e| e.about(&device.path))?,
     }
     if (device.uid, device.gid) != (0, 0) {
         sys::fs::chown(&Root::new(parent).find(name)?, device.uid, device.gid).map_err(|e| e.about(&device.path))?;
     }
     Ok(())
+}
+
+fn bind(root: &Root, source: &OwnedFd, device: &Device) -> Result<()> {
+    same(&sys::fs::stat(source)?, device)?;
+    let target = root.make_file(&device.path)?;
+    sys::mount::attach(source, &target).map_err(|e| e.about(&device.path))
 }
 
 fn identity(device: &Device) -> (SFlag, u64) {

@@ -87,6 +87,8 @@ pub enum Mapping {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitOp {
+    /// Does what the host side has no rights for: opens the root or a source.
+    Open(HostOp),
     /// Cuts our copy of the host's mounts off from the host.
     Isolate {
         /// `MS_SLAVE` or `MS_PRIVATE`.
@@ -326,6 +328,7 @@ impl fmt::Display for Mount {
 impl fmt::Display for InitOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            InitOp::Open(op) => op.fmt(f),
             InitOp::Isolate { propagation } => {
                 write!(f, "make all mounts {}", options::propagation_word(*propagation, true))
             }

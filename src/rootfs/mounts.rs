@@ -126,7 +126,10 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
     if let Some(flags) = classic {
         return by_mount_2(root, mount, &target, *flags);
     }
-    let context = configured(kind, source, options)?;
+    let context = match configured(kind, source, options) {
+        Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, &target, kind, e),
+        other => other?,
+    };
     if let Some(mode) = covered_mode(kind, options, &target)? {
         context.set("mode", Some(&mode))?;
     }
@@ -137,7 +140,10 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
         sys::mount::set_attributes(&tree, mount.own, false)?;
         tree
     } else {
-        context.mount(mount.own.set)?
+        match context.mount(mount.own.set) {
+            Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, &target, kind, e),
+            other => other?,
+        }
     };
     if let Some(label) = relabel {
         sys::fs::set_attribute(&tree, "security.selinux", label)?;
@@ -146,6 +152,25 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
         sys::mount::set_attributes(&tree, mount.tree, true)?;
     }
     attach(root, &tree, &target, mount)
+}
+
+/// In a user namespace that doesn't own the network or IPC namespace, or where the procfs and sysfs that we see are partly
+/// covered, the kernel makes no new sysfs and message queues for us. The host's own show no more than we could see before;
+/// what was asked for this mount is for all below it too (CVE-2023-25809).
+fn hosts_own(root: &Root, mount: &Mount, target: &OwnedFd, kind: &str, refused: Error) -> Result<()> {
+    let path = match kind {
+        "sysfs" => "/sys",
+        "mqueue" => "/dev/mqueue",
+        "proc" => {
+            let why = "the procfs that we see is partly covered, so a whole one is denied: is this inside a container with masked paths?";
+            return Err(refused.about(why));
+        }
+        _ => return Err(refused),
+    };
+    let tree = sys::mount::clone_tree(sys::fs::cwd(), path, true).map_err(|_| refused)?;
+    let all = Attributes { set: mount.own.set | mount.tree.set, ..mount.tree };
+    sys::mount::set_attributes(&tree, all, true)?;
+    attach(root, &tree, target, mount)
 }
 
 /// A target for a filesystem: not inside the container's procfs, and without links on the way if it must be `plain`.

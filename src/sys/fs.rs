@@ -348,3 +348,8 @@ pub fn close_all_but(first: u32, kept: &[RawFd]) -> Result<()> {
 pub fn path_of(fd: impl AsFd) -> Result<String> {
     readlink(cwd(), &format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
+
+/// Whether our effective ids let us write there: a hint for planning, never a check before an act.
+pub fn may_write(path: &str) -> bool {
+    nix::unistd::faccessat(cwd(), path, nix::unistd::AccessFlags::W_OK, nix::fcntl::AtFlags::AT_EACCESS).is_ok()
+}

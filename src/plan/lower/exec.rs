@@ -216,7 +216,8 @@ mod tests {
         let facts = Facts { capabilities: !0, resctrl: Some("/sys/fs/resctrl".into()), ..Facts::default() };
         let plan = lower(digest, &entry, &facts).unwrap().plan;
         assert_eq!(check::check(&plan), Vec::<String>::new());
-        let create = crate::plan::lower(&spec, &facts, &options).unwrap().plan;
+        let no_cgroups = Options { no_cgroups: true, ..options };
+        let create = crate::plan::lower(&spec, &facts, &no_cgroups).unwrap().plan;
         let made = |s: &&Step<InitOp>| !matches!(s.op, InitOp::Identity(identity::InitOp::MakeCwd(_)));
         assert_eq!(plan.become_.iter().collect::<Vec<_>>(), create.become_.iter().filter(made).collect::<Vec<_>>());
         assert_eq!(plan.exec, create.exec);
