@@ -2,13 +2,13 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test bless deny pages install uninstall deb install-test clean
+.PHONY: help build run check test conformance bench vm vm-test vm-conformance bless deny pages install uninstall deb install-test clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build the static release binary and leave it at target/rt
 	@scripts/build
@@ -34,6 +34,9 @@ vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it r
 
 vm-test: ## All tests of the package in that machine (root)
 	@conformance/vm/test
+
+vm-conformance: build ## The OCI's validation suite in that machine, beside its crun and runc (root)
+	@conformance/vm/conformance
 
 bless: ## Accept the plans of now as the golden ones; look at the diff before you commit
 	@RT_BLESS=1 scripts/test --test plans

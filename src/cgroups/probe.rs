@@ -1,7 +1,7 @@
 //! Which cgroup trees this host has, from /proc/self/mountinfo and /proc/self/cgroup. The parsers are pure.
 
 use crate::facts::{CgroupTrees, Delegated, Hierarchy, Unified};
-use crate::sys::{self, fs};
+use crate::sys::{self, Errno, fs};
 
 /// One line of mountinfo that is a cgroup mount.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,12 @@ pub fn trees() -> sys::Result<CgroupTrees> {
     let mut trees = parse(&mountinfo, &own);
     if let Some(v2) = &mut trees.v2 {
         let file = format!("{}/cgroup.controllers", v2.mountpoint.trim_end_matches('/'));
-        v2.controllers = words(&read(&file)?);
+        match read(&file) {
+            Ok(text) => v2.controllers = words(&text),
+            // Another mount lies on top of it, as inside a container that got the host's /sys.
+            Err(e) if e.errno == Errno::ENOENT => trees.v2 = None,
+            Err(e) => return Err(e),
+        }
     }
     Ok(trees)
 }
@@ -29,8 +34,11 @@ pub fn trees() -> sys::Result<CgroupTrees> {
 /// Where a caller without root's rights may make cgroups: a directory that it may write to, and whose processes it may move.
 ///
 /// v2: beside our own cgroup, which has us in it and so can't pass controllers on; or else below it.
-pub fn delegated(trees: &CgroupTrees) -> sys::Result<Vec<Delegated>> {
+///
+/// Trees that other mounts lie on top of are no trees: that is common inside containers, where only such callers look here.
+pub fn delegated(trees: &mut CgroupTrees) -> sys::Result<Vec<Delegated>> {
     let mut found = Vec::new();
+    trees.v1.retain(|v1| fs::is_there(&format!("{}/cgroup.procs", v1.mountpoint)));
     if let Some(v2) = &trees.v2 {
         let own = v2.own.trim_matches('/');
         let beside = own.rsplit_once('/').map_or("", |(parent, _)| parent);

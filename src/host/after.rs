@@ -145,7 +145,7 @@ pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
         apparmor: identity::labels::apparmor(),
     };
     if facts.rootless() {
-        facts.delegated = cgroups::probe::delegated(&facts.cgroups)?;
+        facts.delegated = cgroups::probe::delegated(&mut facts.cgroups)?;
     }
     Ok(facts)
 }

@@ -353,3 +353,8 @@ pub fn path_of(fd: impl AsFd) -> Result<String> {
 pub fn may_write(path: &str) -> bool {
     nix::unistd::faccessat(cwd(), path, nix::unistd::AccessFlags::W_OK, nix::fcntl::AtFlags::AT_EACCESS).is_ok()
 }
+
+/// Whether there is something at this path that we can get to: a hint for planning, too.
+pub fn is_there(path: &str) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::F_OK).is_ok()
+}
