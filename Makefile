@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test vm-conformance bless deny pages install uninstall deb install-test clean
+.PHONY: help build run check test conformance bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -34,6 +34,9 @@ vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it r
 
 vm-test: ## All tests of the package in that machine (root)
 	@conformance/vm/test
+
+vm-rootless: build ## rt in the hands of an ordinary user there, and under podman (root)
+	@conformance/vm/rootless
 
 vm-conformance: build ## The OCI's validation suite in that machine, beside its crun and runc (root)
 	@conformance/vm/conformance

@@ -294,6 +294,30 @@ fn in_a_delegated_cgroup_a_user_s_container_has_its_own_with_limits() {
     assert!(fs::metadata(&cgroup).is_err(), "its cgroup went with it");
 }
 
+/// A controller that somebody above keeps to himself: the error names it, and where it is missing.
+#[test]
+fn a_controller_that_was_not_passed_on_is_named() {
+    if !cgroups::is_v2() {
+        skip!("controllers are passed on only where all are on the unified hierarchy");
+    }
+    let mut bundle = users_bundle("kept");
+    let delegated = Delegated::new(&bundle);
+    let below = delegated.top.join("below");
+    fs::create_dir(&below).expect("a cgroup");
+    let mount = delegated.top.parent().expect("a mount point");
+    let path = format!("/{}/{}", below.strip_prefix(mount).expect("below it").display(), bundle.id);
+    // The one above belongs to root again, who enables nothing in it.
+    chown(delegated.top.join("cgroup.subtree_control"), Some(0), Some(0)).expect("chown");
+    for name in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        chown(below.join(name), Some(UID), Some(UID)).expect("chown");
+    }
+    bundle.set("/linux/cgroupsPath", json!(path)).set("/linux/resources", json!({"memory": {"limit": 64 << 20}}));
+    bundle.args(["/bin/true"]);
+    let words = ["run", "--bundle", &bundle.text(""), &bundle.id];
+    delegated.rt(&bundle, &words).run().fails(&["the memory controller is not delegated to us"]);
+    fs::remove_dir(&below).expect("nothing was left in it");
+}
+
 /// The outer container, in which the runtime and an inner bundle lie; everything a container may have is granted.
 fn outer(name: &str, inner: &Value) -> Bundle {
     let mut bundle = users_bundle(name);

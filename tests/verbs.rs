@@ -240,6 +240,11 @@ fn stats_have_the_shape_that_readers_know() {
     assert!(data["cpuset"]["cpus"].as_array().is_some_and(|cpus| !cpus.is_empty()), "{data}");
     assert!(data["blkio"].is_object() && data["hugetlb"].is_object() && data["intel_rdt"].is_object());
     assert_eq!(data["network_interfaces"], json!([]), "its own network has a loopback only");
+    if common::cgroups::is_v2() && std::fs::metadata("/proc/pressure").is_ok() {
+        for resource in ["cpu", "memory", "blkio"] {
+            assert!(data[resource]["psi"]["some"]["total"].is_u64(), "{resource}: {data}");
+        }
+    }
     end(&bundle);
 }
 
