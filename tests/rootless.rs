@@ -146,10 +146,10 @@ fn more_ids_than_one_s_own_need_the_tools_and_the_error_says_which() {
     bundle.set("/linux/uidMappings/-", json!({"containerID": 1, "hostID": 100_000, "size": 65536}));
     bundle.args(["/bin/true"]);
     let words = ["run", "--bundle", &bundle.text(""), &bundle.id];
-    rt(&bundle, &words).env("PATH", "/nonexistent").run().fails(&[
-        "/linux/uidMappings: ",
-        "newgidmap, which maps more than one's own id (Debian: package uidmap)",
-    ]);
+    rt(&bundle, &words)
+        .env("PATH", "/nonexistent")
+        .run()
+        .fails(&["/linux/uidMappings: ", "newgidmap, which maps more than one's own id (Debian: package uidmap)"]);
 }
 
 #[test]
@@ -385,9 +385,8 @@ fn inside_a_container_with_masked_proc_the_error_says_so() {
 #[test]
 fn without_the_right_to_make_devices_root_binds_its_own() {
     let mut bundle = Bundle::new("nomknod");
-    let without = || {
-        caps::drop(None, caps::CapSet::Bounding, caps::Capability::CAP_MKNOD).map_err(std::io::Error::other)
-    };
+    let without =
+        || caps::drop(None, caps::CapSet::Bounding, caps::Capability::CAP_MKNOD).map_err(std::io::Error::other);
     bundle.args(["/probe", "fingerprint"]);
     let seen = bundle.run_command().before_exec(without).run().ok().json();
     assert_eq!(mount_at(&seen, "/dev/null")["fstype"], mount_of_dev_null());
@@ -436,9 +435,12 @@ fn a_user_with_subordinate_ids_maps_them_all() {
         Ok(nix::unistd::setresuid(1000.into(), 1000.into(), 1000.into())?)
     };
     for map in ["/linux/uidMappings", "/linux/gidMappings"] {
-        bundle.set(map, json!([
-            {"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100_000, "size": 65536}
-        ]));
+        bundle.set(
+            map,
+            json!([
+                {"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100_000, "size": 65536}
+            ]),
+        );
     }
     bundle.set("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}));
     bundle.args(["/probe", "fingerprint"]);

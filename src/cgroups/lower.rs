@@ -54,8 +54,7 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     let placement = place::lower(path, facts, id, complaints);
     let mut prepare = create(&placement, path.is_some());
     let undelegated = |limit: &Limit| rootless::is_undelegated(limit, &placement, facts);
-    let (mut lowered, left_out) =
-        lower_all(resources, &placement, POINTER, Purpose::Create, &undelegated, complaints);
+    let (mut lowered, left_out) = lower_all(resources, &placement, POINTER, Purpose::Create, &undelegated, complaints);
     lowered.warnings.extend(rootless::warning(&left_out, facts));
     if placement.is_none() {
         return Lowered { placement, prepare, adopt: Vec::new(), warnings: lowered.warnings };
@@ -64,7 +63,9 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     prepare.extend(device_rules(resources, &placement, facts, complaints));
     prepare.extend(lowered.steps);
     // Last: from here on somebody else can write here.
-    prepare.extend(owner::lower(spec, &placement).map(|s| if facts.rootless() { s.tolerating(&[Errno::EPERM]) } else { s }));
+    prepare.extend(
+        owner::lower(spec, &placement).map(|s| if facts.rootless() { s.tolerating(&[Errno::EPERM]) } else { s }),
+    );
     Lowered { placement, prepare, adopt: lowered.after_birth, warnings: lowered.warnings }
 }
 

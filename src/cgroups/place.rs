@@ -87,12 +87,7 @@ impl Placement {
 /// `cgroupsPath` (or its absence) → the place in every tree of this host.
 ///
 /// Without root's rights: in what was delegated to us, and where that is nothing and no path is asked for, nowhere.
-pub(super) fn lower(
-    asked: Option<&Path>,
-    facts: &Facts,
-    id: &str,
-    complaints: &mut Vec<ConfigError>,
-) -> Placement {
+pub(super) fn lower(asked: Option<&Path>, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Placement {
     let path = match asked.filter(|p| !p.as_os_str().is_empty()) {
         Some(path) => path.to_string_lossy().into_owned(),
         None if facts.rootless() => return Placement { trees: delegated(facts, id) },

@@ -36,10 +36,13 @@ fn blame(birth: &namespaces::Birth, into_cgroup: bool, error: Error) -> Trouble 
         ),
         Errno::EPERM => ("/linux/namespaces", "without root's rights that needs a user namespace"),
         Errno::EINVAL => ("/linux/namespaces", "this kernel does not have one of these namespaces"),
-        Errno::EACCES | Errno::ENOENT if into_cgroup => {
-            ("/linux/cgroupsPath", "nobody may be moved from the caller's cgroup to this one: one delegation ends between them")
+        Errno::EACCES | Errno::ENOENT if into_cgroup => (
+            "/linux/cgroupsPath",
+            "nobody may be moved from the caller's cgroup to this one: one delegation ends between them",
+        ),
+        Errno::EBUSY if into_cgroup => {
+            ("/linux/cgroupsPath", "the cgroup passes controllers on, so it can't have processes")
         }
-        Errno::EBUSY if into_cgroup => ("/linux/cgroupsPath", "the cgroup passes controllers on, so it can't have processes"),
         Errno::EOPNOTSUPP if into_cgroup => ("/linux/cgroupsPath", "the cgroup is in a threaded part of the hierarchy"),
         _ => ("", ""),
     };

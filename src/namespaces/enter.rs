@@ -70,7 +70,8 @@ fn inode(directory: &OwnedFd, name: &str) -> Result<u64> {
         Ok(stat) => Ok(stat.st_ino),
         Err(Errno::ENOENT) => Ok(0),
         Err(errno @ (Errno::EACCES | Errno::EPERM)) => {
-            let why = "without root's rights a process can be joined only when it has started, and lets itself be looked at";
+            let why =
+                "without root's rights a process can be joined only when it has started, and lets itself be looked at";
             Err(sys::Error::new(sys::Call::Stat, errno).about(format!("{name} ({why})")))
         }
         Err(errno) => Err(sys::Error::new(sys::Call::Stat, errno).about(name)),

@@ -48,18 +48,10 @@ struct Tool {
     own: fn() -> u32,
 }
 
-const USERS: Tool = Tool {
-    name: "newuidmap",
-    file: "/etc/subuid",
-    option: "--add-subuids",
-    own: || nix::unistd::geteuid().as_raw(),
-};
-const GROUPS: Tool = Tool {
-    name: "newgidmap",
-    file: "/etc/subgid",
-    option: "--add-subgids",
-    own: || nix::unistd::getegid().as_raw(),
-};
+const USERS: Tool =
+    Tool { name: "newuidmap", file: "/etc/subuid", option: "--add-subuids", own: || nix::unistd::geteuid().as_raw() };
+const GROUPS: Tool =
+    Tool { name: "newgidmap", file: "/etc/subgid", option: "--add-subgids", own: || nix::unistd::getegid().as_raw() };
 
 fn run_tool(tool: &Tool, pid: i32, ranges: &[IdRange]) -> Result<()> {
     let mut command = Command::new(tool.name);

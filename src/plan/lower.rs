@@ -82,7 +82,8 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     let terminal = lower_terminal(spec, options, &mut plan, &mut complaints);
     // Without root's rights mounts can be touched in the new user namespace only: by init, while it still is the caller and
     // reaches what the caller reaches.
-    let (sources, opened_by_init) = if facts.euid == 0 { (root.prepare, Vec::new()) } else { (Vec::new(), root.prepare) };
+    let (sources, opened_by_init) =
+        if facts.euid == 0 { (root.prepare, Vec::new()) } else { (Vec::new(), root.prepare) };
     plan.prepare.extend(sources.into_iter().map(|s| s.map(HostOp::Rootfs)));
     let courier = profile.as_ref().and_then(seccomp::Profile::courier);
     if let Some(profile) = profile {

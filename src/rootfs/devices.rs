@@ -20,7 +20,8 @@ pub(super) fn make(rootfs: &mut Rootfs, device: &Device) -> Result<()> {
         Err(e) if e.errno == Errno::EEXIST => same(&sys::fs::stat_at(&parent, name)?, device)?,
         // Root without CAP_MKNOD, or under the device rules of a container around us: what it has it may pass on.
         Err(e) if e.errno == Errno::EPERM && device.kind != 'p' => {
-            let source = sys::mount::clone_tree(sys::fs::cwd(), &device.path, false).map_err(|_| e.about(&device.path))?;
+            let source =
+                sys::mount::clone_tree(sys::fs::cwd(), &device.path, false).map_err(|_| e.about(&device.path))?;
             return bind(rootfs.root()?, &source, device);
         }
         other => other.map_err(|e| e.about(&device.path))?,

@@ -31,7 +31,8 @@ pub(super) fn warning(left_out: &[Asked], facts: &Facts) -> Option<ConfigError> 
     let fields: Vec<&str> =
         left_out.iter().map(|a| a.pointer.strip_prefix("/linux/resources/").unwrap_or(&a.pointer)).collect();
     let legacy = |limit: &Limit| {
-        v1::controller(limit).is_some_and(|name| facts.cgroups.v1.iter().any(|v1| v1.controllers.iter().any(|c| c == name)))
+        v1::controller(limit)
+            .is_some_and(|name| facts.cgroups.v1.iter().any(|v1| v1.controllers.iter().any(|c| c == name)))
     };
     let why = match (&facts.cgroups.v2, left_out.iter().any(|asked| legacy(&asked.limit))) {
         _ if left_out.is_empty() => return None,
