@@ -100,6 +100,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("/linux/namespaces", "user", "tests/namespaces.rs::a_user_namespace_maps_as_the_config_says"),
     ("/linux/namespaces", "time", "tests/namespaces.rs::time_offsets_move_the_clocks"),
     ("/linux/namespaces", "", "tests/namespaces.rs::each_listed_namespace_is_new_and_the_others_are_inherited"),
+    ("/potentiallyUnsafeConfigAnnotations", "org.criu.config", "tests/checkpoint.rs::the_config_file_counts_more"),
     ("/linux/capabilities", "", "tests/identity.rs::the_five_capability_sets_are_exact"),
     ("/linux/memoryPolicy/modes", "", "tests/scheduling.rs::memory_policies_are_exact"),
     ("/linux/memoryPolicy/flags", "", "tests/scheduling.rs::memory_policies_are_exact"),
