@@ -62,6 +62,10 @@ pub fn remove(store: &Store, record: Record, log: &Log) -> Result<()> {
         bail!("container init is still running {} s after SIGKILL", PATIENCE.as_secs());
     }
     host::remove_cgroups(&record).context("cannot remove the container's cgroups")?;
+    if let Err(e) = host::release_unit(&record) {
+        // Nobody is left in it, so systemd ends it without being asked as soon as it looks.
+        log.warn(format!("{e}; the container is deleted all the same"));
+    }
     host::remove_rdt(&record).context("cannot remove the container's resctrl groups")?;
     store.remove(&record.header.id, record.directory()?)?;
     let hooks = match spec::read_config(record.config.clone(), false) {

@@ -45,6 +45,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     }
     // The words for a failed step, and for the timings, are in the plan; only its start stage is looked at.
     let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
+    let options = plan::Options { no_cgroups: true, ..options };
     let plan = plan::lower(&spec, &bundle::facts(global, None)?, &options)?.plan;
     let strict = bundle::strict(global);
     let proxy = notify::Proxy::open(&record)?;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod sock;
+pub mod stream;
 pub mod tty;
 
 pub use call::Call;
