@@ -190,7 +190,14 @@ fn delegated(facts: &Facts, inner: &str) -> Vec<Place> {
             None => (Version::V2, &d.controllers),
         };
         let (mountpoint, path) = (d.mountpoint.clone(), below(&d.directory));
-        Place { version, controllers: controllers.clone(), mountpoint, path, made: Vec::new(), delegated: String::new() }
+        Place {
+            version,
+            controllers: controllers.clone(),
+            mountpoint,
+            path,
+            made: Vec::new(),
+            delegated: String::new(),
+        }
     };
     facts.delegated.iter().map(place).collect()
 }
