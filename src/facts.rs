@@ -46,6 +46,15 @@ pub struct Delegated {
     pub controllers: Vec<String>,
 }
 
+/// The systemd that can make cgroups for us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Systemd {
+    /// Whether it is the calling user's own, not the host's.
+    pub user: bool,
+    /// Its own cgroup, below which its slices are, as seen from the mount point: `/`.
+    pub cgroup: String,
+}
+
 /// What this host is and who we are on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -72,6 +81,9 @@ pub struct Facts {
     /// Whether AppArmor runs.
     #[serde(default)]
     pub apparmor: bool,
+    /// Whether systemd runs, and whose.
+    #[serde(default)]
+    pub systemd: Option<Systemd>,
 }
 
 impl Facts {

@@ -71,6 +71,8 @@ fn the_document_has_no_property_of_its_own() {
 const CLAIMS: &[(&str, &str)] = &[
     ("/linux/cgroup/v1", "tests/limits.rs::the_container_is_in_its_cgroup_in_every_hierarchy"),
     ("/linux/cgroup/v2", "tests/limits.rs::unified_values_on_v2"),
+    ("/linux/cgroup/systemd", "tests/systemd.rs::the_scope_is_what_crun_s_is"),
+    ("/linux/cgroup/systemdUser", "tests/systemd.rs::a_user_s_own_systemd_makes_the_scope"),
     ("/linux/cgroup/rdma", "src/cgroups/lower/tests.rs::huge_pages_network_and_rdma"),
     ("/linux/apparmor/enabled", "tests/labels.rs::a_profile_is_in_force_from_the_first_instruction"),
     ("/linux/selinux/enabled", "src/identity/lower.rs::labels_are_opened_first_and_written_last"),
@@ -91,6 +93,7 @@ const CLAIMS: &[(&str, &str)] = &[
 /// The same for the words of lists.
 const WORDS: &[(&str, &str, &str)] = &[
     ("/hooks", "", "tests/hooks.rs::each_kind_runs_at_its_time_and_in_order"),
+    ("/potentiallyUnsafeConfigAnnotations", "org.systemd.property.", "tests/systemd.rs::the_scope_is_what_crun_s_is"),
     ("/mountOptions", "idmap", "tests/idmap.rs::idmap_is_for_one_mount_and_ridmap_for_the_tree"),
     ("/mountOptions", "ridmap", "tests/idmap.rs::idmap_is_for_one_mount_and_ridmap_for_the_tree"),
     ("/mountOptions", "tmpcopyup", "tests/rootfs.rs::tmpcopyup_fills_a_tmpfs_with_what_was_there"),
@@ -179,7 +182,7 @@ fn each_claim_has_a_test() {
 #[test]
 fn annotations_that_change_something_are_listed() {
     let listed = features().get("potentiallyUnsafeConfigAnnotations").cloned();
-    assert_eq!(listed, Some(json!(["org.criu.config", "run.oci.keep_original_groups"])));
+    assert_eq!(listed, Some(json!(["org.criu.config", "org.systemd.property.", "run.oci.keep_original_groups"])));
 }
 
 /// The same bytes with another environment, directory, and host: nothing is read.

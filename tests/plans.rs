@@ -1,5 +1,6 @@
 //! Golden plans: `rt explain` of every `tests/plans/NAME.json` must print `tests/plans/NAME.FACTS.plan`, for each
-//! FACTS that has such a file. The host is not asked: what it is stands in `tests/plans/facts/FACTS.json`.
+//! FACTS that has such a file. The host is not asked: what it is stands in `tests/plans/facts/FACTS.json`. Where systemd
+//! runs by those facts it is asked to make the cgroups, too.
 //!
 //! `RT_BLESS=1 cargo test --test plans` writes the files anew; the difference is then read like any other change. A
 //! config that is new gets the plan of the `hybrid` host; another one is asked for by an empty file.
@@ -27,7 +28,10 @@ fn explain(config: &Path, facts: &Path) -> String {
     fs::create_dir(bundle.path().join("rootfs")).expect("a directory");
     fs::copy(config, bundle.path().join("config.json")).expect("the config");
     let program = std::env::var_os("RT_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rt")), PathBuf::from);
-    let output = Command::new(program).arg("explain").arg("--facts").arg(facts).arg(bundle.path()).output();
+    let systemd = fs::read_to_string(facts).expect("the facts").contains("\"systemd\":");
+    let global = systemd.then_some("--systemd-cgroup");
+    let output =
+        Command::new(program).args(global).arg("explain").arg("--facts").arg(facts).arg(bundle.path()).output();
     let output = output.expect("the program runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(bundle.path().to_str().expect("text"), "BUNDLE");
     assert!(output.status.success(), "{}: {}", config.display(), text(&output.stderr));
@@ -76,8 +80,9 @@ fn every_plan_is_as_it_was() {
 #[test]
 fn a_plan_does_not_depend_on_when_it_is_made() {
     let directory = directory();
-    let facts = directory.join("facts/hybrid.json");
-    for name in names(&directory, ".json") {
+    for golden in names(&directory, ".plan") {
+        let (name, facts) = golden.rsplit_once('.').expect("NAME.FACTS.plan");
+        let facts = directory.join("facts").join(format!("{facts}.json"));
         let config = directory.join(format!("{name}.json"));
         assert_eq!(explain(&config, &facts), explain(&config, &facts), "{name}");
     }

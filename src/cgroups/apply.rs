@@ -11,7 +11,8 @@ use crate::sys::{self, Call, Errno, Error, bpf, cgroup, fs};
 
 use super::devices::DeviceRules;
 use super::op::{FileValue, Op};
-use super::place::{Placement, Version};
+use super::place::{Place, Placement, Version};
+use super::systemd::{self, Session, Unit};
 use super::tree::Tree;
 use super::{cpuset, ebpf, owner};
 
@@ -24,6 +25,9 @@ const ATTEMPTS: usize = 16;
 #[derive(Debug)]
 pub struct Cgroup {
     pub(super) trees: Vec<Tree>,
+    /// The unit that holds them, if systemd makes them.
+    unit: Option<Unit>,
+    session: Session,
 }
 
 impl Drop for Cgroup {
@@ -35,19 +39,29 @@ impl Drop for Cgroup {
 impl Cgroup {
     /// Opens the trees for a container that is about to be made.
     pub fn prepare(placement: &Placement) -> sys::Result<Cgroup> {
-        let trees = placement.trees.iter().cloned().map(Tree::open).collect::<sys::Result<_>>()?;
-        Ok(Cgroup { trees })
+        Self::over(placement, Tree::open)
     }
 
     /// Opens the trees of a container that exists, as its record has them.
     pub fn open(placement: &Placement) -> sys::Result<Cgroup> {
-        let trees = placement.trees.iter().cloned().map(Tree::reopen).collect::<sys::Result<_>>()?;
-        Ok(Cgroup { trees })
+        Self::over(placement, Tree::reopen)
+    }
+
+    fn over(placement: &Placement, open: fn(Place) -> sys::Result<Tree>) -> sys::Result<Cgroup> {
+        let trees = placement.trees.iter().cloned().map(open).collect::<sys::Result<_>>()?;
+        let session = Session::of(placement.started);
+        Ok(Cgroup { trees, unit: placement.unit.clone(), session })
+    }
+
+    /// The container's first process was born: systemd is to be told of it.
+    pub fn expect(&mut self, init: i32) {
+        self.session.init = init;
     }
 
     /// The placement, with the ancestors that were made: this is what the record must hold from now on.
     pub fn placement(&self) -> Placement {
-        Placement { trees: self.trees.iter().map(|t| t.place.clone()).collect() }
+        let trees = self.trees.iter().map(|t| t.place.clone()).collect();
+        Placement { trees, unit: self.unit.clone(), started: self.session.started }
     }
 
     /// Carries out one step; the errors that it tolerates are answers.
@@ -71,13 +85,26 @@ impl Cgroup {
             let leaf = if tree.fresh { tree.remove() } else { Ok(()) };
             result = result.and(leaf.and_then(|()| tree.remove_ancestors()));
         }
+        if let Some(unit) = self.unit.as_ref().filter(|_| self.session.started) {
+            // Policy: a unit in which nobody is left ends by itself; asking for it only makes sure when.
+            let _ = systemd::release(unit);
+        }
         result
     }
 
     /// Carries out one operation.
     pub fn execute(&mut self, op: &Op) -> sys::Result<()> {
-        let tree = &mut self.trees[op.tree()];
+        let Self { trees, session, .. } = self;
+        let tree = &mut trees[op.tree()];
         match op {
+            Op::Bus { of, .. } => session.connect(*of),
+            Op::Property { name, value, .. } => {
+                session.properties.push((name.clone(), value.clone()));
+                Ok(())
+            }
+            Op::StartUnit { unit, .. } => session.start(unit).and_then(|()| session.arrived(unit, tree)),
+            Op::SetProperties { unit, .. } => session.set(unit),
+            Op::Attach { .. } => tree.write("cgroup.procs", &session.init.to_string()),
             Op::Create { .. } => tree.create(),
             Op::Enable { controllers, needed, .. } => tree.enable(controllers, needed),
             Op::Inherit { files, .. } => cpuset::inherit(tree, files),
@@ -180,7 +207,16 @@ impl Tree {
     fn enable(&self, controllers: &[String], needed: &[String]) -> sys::Result<()> {
         let path = &self.place.path;
         let below_root = path.match_indices('/').map(|(end, _)| &path[..=end]);
-        std::iter::once("").chain(below_root).try_for_each(|dir| self.enable_in(dir, controllers, needed))
+        let foreign: Vec<String> =
+            needed.iter().filter(|c| !systemd::CONTROLLERS.contains(&c.as_str())).cloned().collect();
+        std::iter::once("").chain(below_root).try_for_each(|dir| {
+            match dir.len() > self.place.delegated.len() || self.place.delegated.is_empty() {
+                true => self.enable_in(dir, controllers, needed),
+                // Above that it is for systemd to say, but for the controllers that it does not know.
+                false if foreign.is_empty() => Ok(()),
+                false => self.enable_in(dir, &foreign, &foreign),
+            }
+        })
     }
 
     /// All at once, or those that this level has, or at least the needed ones. Never one by one: in a cgroup that has

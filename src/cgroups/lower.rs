@@ -3,7 +3,7 @@
 //! Fails closed: a limit that no hierarchy of this host has is a complaint, at the field that asks for it. What is
 //! tolerated is said where its step is made (`v1.rs`, `v2.rs`) or warned about here.
 
-mod owner;
+pub(super) mod owner;
 mod rootless;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
@@ -19,7 +19,7 @@ use super::op::Op;
 use super::place::{self, Placement, Version};
 use super::{v1, v2};
 
-const POINTER: &str = "/linux/resources";
+pub(super) const POINTER: &str = "/linux/resources";
 
 /// What `create` has to do about cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn missing(old: Option<&str>, new: Option<&str>, placement: &Placement) -> Strin
     }
 }
 
-fn create(placement: &Placement, asked: bool) -> Vec<Step<Op>> {
+pub(super) fn create(placement: &Placement, asked: bool) -> Vec<Step<Op>> {
     let step = |op| match asked {
         true => Step::asked("/linux/cgroupsPath", op),
         false => Step::default("a cgroup of its own, by its id", op),
@@ -180,7 +180,7 @@ fn enable(placement: &Placement, needed: Vec<String>) -> Option<Step<Op>> {
 }
 
 /// The device rules, before any other limit and before anybody can be in the cgroup.
-fn device_rules(
+pub(super) fn device_rules(
     resources: &LinuxResources,
     placement: &Placement,
     facts: &Facts,

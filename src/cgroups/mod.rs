@@ -3,7 +3,7 @@
 //! The way through: [`probe`] reads which trees this host has (facts) · [`lower()`] turns `cgroupsPath` and `resources`
 //! into a [`Placement`] (kept in the container's record) and steps · [`Cgroup`] carries them out, below one descriptor
 //! per tree, and later joins, signals, freezes and removes. Limits are modelled once (`limits.rs`); each hierarchy is
-//! a table of `file = value` (`v1.rs`, `v2.rs`).
+//! a table of `file = value` (`v1.rs`, `v2.rs`). Where systemd makes the cgroups, it is asked to (`systemd/`).
 //!
 //! Must never: touch a directory outside the placement, or leave a limit that was asked for unset without an error.
 
@@ -24,6 +24,7 @@ mod remove;
 mod stats;
 mod stats_v1;
 mod stats_v2;
+pub mod systemd;
 mod tree;
 mod update;
 mod v1;

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::devices::DeviceRules;
+use super::systemd::{Instance, Unit, Value};
 
 /// One control file and what is written to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,6 +97,43 @@ pub enum Op {
         /// The user, as the host sees it.
         uid: u32,
     },
+    /// systemd: a connection to it, before anything is made.
+    Bus {
+        /// Which tree.
+        tree: usize,
+        /// Whose systemd.
+        of: Instance,
+    },
+    /// systemd: a property of the unit, which is set when it is started, or with [`Op::SetProperties`].
+    Property {
+        /// Which tree.
+        tree: usize,
+        /// Its name on the bus.
+        name: String,
+        /// Its value.
+        value: Value,
+    },
+    /// systemd makes the unit; a scope with the container's first process in it.
+    StartUnit {
+        /// Which tree.
+        tree: usize,
+        /// The unit.
+        unit: Unit,
+    },
+    /// systemd: the properties that were collected replace those of the running unit.
+    SetProperties {
+        /// Which tree.
+        tree: usize,
+        /// The unit's name.
+        unit: String,
+    },
+    /// Moves the container's first process into the directory.
+    Attach {
+        /// Which tree.
+        tree: usize,
+        /// The absolute directory, for people.
+        dir: String,
+    },
     /// Which devices may be used: the v1 list, or the v2 filter.
     Devices {
         /// Which tree.
@@ -117,6 +155,11 @@ impl Op {
             | Op::FirstOf { tree, .. }
             | Op::Together { tree, .. }
             | Op::Period { tree, .. }
+            | Op::Bus { tree, .. }
+            | Op::Property { tree, .. }
+            | Op::StartUnit { tree, .. }
+            | Op::SetProperties { tree, .. }
+            | Op::Attach { tree, .. }
             | Op::Devices { tree, .. } => *tree,
         }
     }
@@ -139,6 +182,12 @@ impl fmt::Display for Op {
             Op::Period { period, .. } => write!(f, "cpu.max = (its quota) {period}"),
             Op::Own { dir, uid, .. } => write!(f, "cgroup {dir} belongs to uid {uid}"),
             Op::Devices { rules, .. } => rules.fmt(f),
+            Op::Bus { of, .. } => write!(f, "connect to the {} instance of systemd", of.name()),
+            Op::Property { name, value, .. } => write!(f, "unit property {name} = {value}"),
+            Op::StartUnit { unit, .. } if unit.is_slice() => write!(f, "systemd starts {}", unit.name),
+            Op::StartUnit { unit, .. } => write!(f, "systemd starts {} in {}, with init in it", unit.name, unit.slice),
+            Op::SetProperties { unit, .. } => write!(f, "systemd changes the properties of {unit}"),
+            Op::Attach { dir, .. } => write!(f, "move init to {dir}"),
         }
     }
 }

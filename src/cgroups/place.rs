@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::ConfigError;
 use crate::facts::{CgroupTrees, Delegated, Facts};
 
+use super::systemd::Unit;
+
 const POINTER: &str = "/linux/cgroupsPath";
 /// Room for the mount point before it and a control file's name behind it, within the kernel's PATH_MAX of 4096.
 const LONGEST_PATH: usize = 3500;
@@ -39,6 +41,9 @@ pub struct Place {
     /// Ancestors of it that our create made, deepest first; they go when the container goes, if nobody uses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<String>,
+    /// The ancestor that was handed over to us with all below it; above it somebody else decides. Empty: the root.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub delegated: String,
 }
 
 impl Place {
@@ -53,12 +58,23 @@ impl Place {
 pub struct Placement {
     /// One place per tree.
     pub trees: Vec<Place>,
+    /// The unit that holds them, where systemd makes the cgroups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// Whether that unit was started for this container: until then one of this name is another's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 impl Placement {
     /// The container has no cgroup of its own.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// Whether its directories are its own by now: those of a unit that was never started are not.
+    pub fn is_ours(&self) -> bool {
+        self.unit.is_none() || self.started
     }
 
     /// Whether the container has no cgroup of its own.
@@ -81,7 +97,7 @@ impl Placement {
     /// Only the place that knows whether the container is frozen.
     pub fn freezer(&self) -> Placement {
         let tree = self.v1_tree_of("freezer").or_else(|| self.v2_tree());
-        Placement { trees: tree.map(|index| self.trees[index].clone()).into_iter().collect() }
+        Placement { trees: tree.map(|index| self.trees[index].clone()).into_iter().collect(), ..self.clone() }
     }
 
     /// The v2 tree.
@@ -96,14 +112,17 @@ impl Placement {
 pub(super) fn lower(asked: Option<&Path>, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Placement {
     let path = match asked.filter(|p| !p.as_os_str().is_empty()) {
         Some(path) => path.to_string_lossy().into_owned(),
-        None if facts.rootless() => return Placement { trees: delegated(facts, id) },
+        None if facts.rootless() => return Placement { trees: delegated(facts, id), ..Placement::none() },
         None => format!("/{id}"),
     };
     match clean(&path) {
-        Ok(inner) if facts.rootless() && !path.starts_with('/') && !facts.delegated.is_empty() => {
-            Placement { trees: delegated(facts, &inner) }
+        Ok(inner) => {
+            let trees = match path.starts_with('/') {
+                false if facts.rootless() && !facts.delegated.is_empty() => delegated(facts, &inner),
+                absolute => places(&facts.cgroups, absolute, &inner),
+            };
+            Placement { trees, ..Placement::none() }
         }
-        Ok(inner) => Placement { trees: places(&facts.cgroups, path.starts_with('/'), &inner) },
         Err(message) => {
             complaints.push(ConfigError::at(POINTER, message));
             Placement::none()
@@ -149,6 +168,7 @@ fn places(host: &CgroupTrees, absolute: bool, inner: &str) -> Vec<Place> {
             mountpoint: v2.mountpoint.clone(),
             path: below(parent),
             made: Vec::new(),
+            delegated: String::new(),
         });
     }
     // Of the hierarchies without controllers only systemd's is ours to use; others belong to other init systems.
@@ -160,6 +180,7 @@ fn places(host: &CgroupTrees, absolute: bool, inner: &str) -> Vec<Place> {
             mountpoint: v1.mountpoint.clone(),
             path: below(&v1.own),
             made: Vec::new(),
+            delegated: String::new(),
         });
     }
     places
@@ -175,7 +196,14 @@ fn delegated(facts: &Facts, inner: &str) -> Vec<Place> {
             None => (Version::V2, &d.controllers),
         };
         let (mountpoint, path) = (d.mountpoint.clone(), below(&d.directory));
-        Place { version, controllers: controllers.clone(), mountpoint, path, made: Vec::new() }
+        Place {
+            version,
+            controllers: controllers.clone(),
+            mountpoint,
+            path,
+            made: Vec::new(),
+            delegated: String::new(),
+        }
     };
     facts.delegated.iter().map(place).collect()
 }

@@ -1,6 +1,8 @@
 //! Which cgroup trees this host has, from /proc/self/mountinfo and /proc/self/cgroup. The parsers are pure.
 
-use crate::facts::{CgroupTrees, Delegated, Hierarchy, Unified};
+use nix::fcntl::OFlag;
+
+use crate::facts::{CgroupTrees, Delegated, Hierarchy, Systemd, Unified};
 use crate::sys::{self, Errno, fs};
 
 /// One line of mountinfo that is a cgroup mount.
@@ -60,6 +62,46 @@ pub fn delegated(trees: &mut CgroupTrees) -> sys::Result<Vec<Delegated>> {
 fn may_make(mountpoint: &str, directory: &str) -> bool {
     let directory = format!("{}/{directory}", mountpoint.trim_end_matches('/'));
     fs::may_write(&directory) && fs::may_write(&format!("{directory}/cgroup.procs"))
+}
+
+/// The systemd that would make cgroups for this caller, if one runs (sd_booted(3)).
+pub fn systemd(euid: u32, in_userns: bool, trees: &CgroupTrees) -> Option<Systemd> {
+    fs::open_host("/run/systemd/system", OFlag::O_PATH | OFlag::O_DIRECTORY).ok()?;
+    // A container with a user namespace and a systemd of its own has its own host's instance in that namespace.
+    let namespace = |pid: &str| fs::readlink(fs::cwd(), &format!("/proc/{pid}/ns/user")).ok();
+    let user = euid != 0 || in_userns && (namespace("1").is_none() || namespace("1") != namespace("self"));
+    let v2 = trees.v2.as_ref()?;
+    let cgroup =
+        if user { of_user(&v2.own, outer(euid)) } else { of_host(&read("/proc/1/cgroup").unwrap_or_default()) };
+    Some(Systemd { user, cgroup })
+}
+
+/// The host's instance has itself in `init.scope`, below its own cgroup.
+fn of_host(table: &str) -> String {
+    let own = table.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let above = own.strip_suffix("/init.scope").unwrap_or("");
+    if above.is_empty() || above.contains("..") { "/".to_owned() } else { above.to_owned() }
+}
+
+/// A user's instance is `user@UID.service`: mostly we are below it; else it is where systemd puts those.
+fn of_user(own: &str, uid: u32) -> String {
+    let service = format!("/user@{uid}.service");
+    match own.find(&format!("{service}/")) {
+        Some(at) => own[..at + service.len()].to_owned(),
+        None if own.ends_with(&service) => own.to_owned(),
+        None => format!("/user.slice/user-{uid}.slice{service}"),
+    }
+}
+
+/// What a uid of our user namespace is in the one around it.
+fn outer(uid: u32) -> u32 {
+    let map = read("/proc/self/uid_map").unwrap_or_default();
+    let numbers = |line: &str| line.split_whitespace().map(|n| n.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    let found = map.lines().filter_map(numbers).find_map(|line| match line[..] {
+        [inside, outside, count] if uid >= inside && uid - inside < count => outside.checked_add(uid - inside),
+        _ => None,
+    });
+    found.unwrap_or(uid)
 }
 
 /// A host may have ten thousand mounts; it does not have 64 MiB of them.
@@ -205,6 +247,18 @@ mod tests {
         assert_eq!(own("/docker/4f1c/inner"), "/inner");
         assert_eq!(own("/docker/4f1c/../../x"), "/", "outside our cgroup namespace");
         assert_eq!(own("/docker/4f1cb"), "/", "another cgroup: the mount does not show ours");
+    }
+
+    #[test]
+    fn where_systemd_has_its_slices() {
+        assert_eq!(of_host("0::/init.scope\n"), "/");
+        assert_eq!(of_host("1:name=systemd:/x\n0::/machine.slice/box/init.scope\n"), "/machine.slice/box");
+        assert_eq!(of_host("0::/../../init.scope\n"), "/");
+        let manager = "/user.slice/user-7.slice/user@7.service";
+        assert_eq!(of_user(&format!("{manager}/app.slice/x.scope"), 7), manager);
+        assert_eq!(of_user(manager, 7), manager);
+        assert_eq!(of_user("/user.slice/user-7.slice/session-1.scope", 7), manager);
+        assert_eq!(of_user("/other/user@7.service/a", 7), "/other/user@7.service");
     }
 
     #[test]

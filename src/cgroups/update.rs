@@ -51,6 +51,11 @@ impl Cgroup {
         Err(Error::other(Call::Write, format!("rejecting memory limit {limit} < usage {used} (checkBeforeUpdate)")))
     }
 
+    /// Quota and period as they are, where there is such a file: `max 100000`.
+    pub fn cpu_max(&self) -> String {
+        self.ours().find(|t| t.is_v2()).and_then(|t| t.read("cpu.max").ok()).unwrap_or_default()
+    }
+
     fn change(&mut self, step: &Step<Op>) -> sys::Result<()> {
         match &step.op {
             Op::Devices { tree, .. } if self.trees[*tree].place.version == Version::V1 => self.while_still(step),
@@ -93,9 +98,17 @@ impl Cgroup {
                 vec![Before { tree, file: "devices.allow".into(), lines: now.lines().map(str::to_owned).collect() }]
             }
             // The v2 filter changes in one step, or not at all. A controller that is enabled once does no harm.
-            Op::Devices { .. } | Op::Create { .. } | Op::Enable { .. } | Op::Inherit { .. } | Op::Own { .. } => {
-                Vec::new()
-            }
+            // systemd's properties come last, and are taken or refused together.
+            Op::Devices { .. }
+            | Op::Create { .. }
+            | Op::Enable { .. }
+            | Op::Inherit { .. }
+            | Op::Own { .. }
+            | Op::Bus { .. }
+            | Op::Property { .. }
+            | Op::StartUnit { .. }
+            | Op::SetProperties { .. }
+            | Op::Attach { .. } => Vec::new(),
         }
     }
 

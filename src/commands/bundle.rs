@@ -137,6 +137,7 @@ pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> O
         umask: sys::cred::current_umask(),
         no_cgroups: global.cgroups() == CgroupManager::Disabled,
         notify: None,
+        systemd: global.cgroups() == CgroupManager::Systemd,
     }
 }
 
@@ -157,6 +158,11 @@ pub fn facts(global: &Global, file: Option<&Path>) -> Result<Facts> {
             let text = sys::fs::read_host(&file.to_string_lossy())?;
             serde_json::from_str(&text).with_context(|| format!("facts {}", file.display()))
         }
-        None => Ok(host::facts(global.rootless.asked())?),
+        None => {
+            let facts = host::facts(global.rootless.asked())?;
+            // Looked for only by those who mean to ask it.
+            let systemd = global.cgroups() == CgroupManager::Systemd;
+            Ok(if systemd { host::with_systemd(facts) } else { facts })
+        }
     }
 }

@@ -75,6 +75,10 @@ pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log)
         None => host::remove_cgroups(&record),
     }
     .context("cannot remove the container's cgroups")?;
+    if let Err(e) = host::release_unit(&record) {
+        // Nobody is left in it, so systemd ends it without being asked as soon as it looks.
+        log.warn(format!("{e}; the container is deleted all the same"));
+    }
     host::remove_rdt(&record).context("cannot remove the container's resctrl groups")?;
     store.remove(&record.header.id, record.directory()?)?;
     if record.header.ahead.is_some_and(|ahead| !ahead.poststop) {

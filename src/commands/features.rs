@@ -146,8 +146,8 @@ pub fn tables() -> Tables<'static> {
             cgroup: Cgroup {
                 v1: able::cgroups(able::Host::V1),
                 v2: able::cgroups(able::Host::V2),
-                systemd: able::SYSTEMD,
-                systemd_user: able::SYSTEMD,
+                systemd: able::systemd(false),
+                systemd_user: able::systemd(true),
                 rdma: able::rdma(),
             },
             seccomp: Seccomp {
@@ -246,13 +246,13 @@ mod tests {
         );
         assert!(has(&value["linux"]["seccomp"]["archs"], "SCMP_ARCH_X86_64"));
         assert_eq!(value["linux"]["seccomp"]["knownFlags"].as_array().unwrap().len(), 4);
-        assert_eq!(value["linux"]["cgroup"]["systemdUser"], false);
+        assert_eq!(value["linux"]["cgroup"]["systemdUser"], true);
         // What containerd looks at before it makes idmapped mounts.
         let idmap = &value["linux"]["mountExtensions"]["idmap"]["enabled"];
         assert_eq!(*idmap, true);
         assert!(has(&value["mountOptions"], "idmap") && has(&value["mountOptions"], "ridmap"));
         assert_eq!(value["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
-        let heeded = json!(["org.criu.config", "run.oci.keep_original_groups"]);
+        let heeded = json!(["org.criu.config", "org.systemd.property.", "run.oci.keep_original_groups"]);
         assert_eq!(value["potentiallyUnsafeConfigAnnotations"], heeded);
         assert_eq!(value["linux"]["memoryPolicy"]["modes"].as_array().map(Vec::len), Some(7));
         assert_eq!(value["linux"]["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));

@@ -49,6 +49,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     let spec = LazyCell::new(move || spec::read_config(config, false).map(|c| c.spec).unwrap_or_default());
     // The words for a failed step, the timings and the seccomp agent are in the plan: mostly nobody asks.
     let options = bundle::options(global, &crate::cli::PlanFlags::default(), &args.id, record.header.bundle.as_ref());
+    let options = plan::Options { no_cgroups: true, ..options };
     let plan = LazyCell::new(|| match bundle::facts(global, None).map(|facts| plan::lower(&spec, &facts, &options)) {
         Ok(Ok(lowered)) => lowered.plan,
         // It could be lowered when it was created; without it the words are fewer.

@@ -60,7 +60,8 @@ fn steps(asked: &Value, cgroup: &Cgroup, log: &Log) -> Result<Vec<Step<Op>>> {
     if !complaints.is_empty() {
         return Err(unfit("resources", &Complaints(complaints)));
     }
-    Ok(lowered.steps.into_iter().chain(lowered.after_birth).chain(devices.flatten()).collect())
+    let steps = lowered.steps.into_iter().chain(lowered.after_birth).chain(devices.flatten()).collect();
+    Ok(cgroups::systemd::lower_update(&placement, steps, &cgroup.cpu_max()))
 }
 
 /// What is asked for, as one object like linux.resources. `devices` are in it only if they were asked for by `--devices`:

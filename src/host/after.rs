@@ -107,7 +107,7 @@ pub fn kill_everything(record: &Record, cgroup: Option<&Cgroup>, signal: i32) ->
 /// The container's cgroups, if it has any that still are there.
 pub fn open_cgroup(record: &Record) -> Option<Cgroup> {
     let placement: Placement = serde_json::from_value(record.cgroup().clone()).ok()?;
-    if placement.is_none() { None } else { Cgroup::open(&placement).ok() }
+    if placement.is_none() || !placement.is_ours() { None } else { Cgroup::open(&placement).ok() }
 }
 
 /// Whether the container's cgroup says that it is frozen.
@@ -120,8 +120,17 @@ pub fn is_frozen(record: &Record) -> bool {
 /// Removes the container's cgroups.
 pub fn remove_cgroups(record: &Record) -> sys::Result<()> {
     match serde_json::from_value::<Placement>(record.cgroup().clone()) {
-        Ok(placement) if !placement.is_none() => Cgroup::destroy(&placement),
+        Ok(placement) if !placement.is_none() && placement.is_ours() => Cgroup::destroy(&placement),
         _ => Ok(()),
+    }
+}
+
+/// Ends the unit that systemd has made for the container, if it has. Its cgroups are gone by now.
+pub fn release_unit(record: &Record) -> sys::Result<()> {
+    let placement: Option<Placement> = serde_json::from_value(record.cgroup().clone()).ok();
+    match placement.filter(Placement::is_ours).and_then(|p| p.unit) {
+        Some(unit) => cgroups::systemd::release(&unit),
+        None => Ok(()),
     }
 }
 
@@ -144,6 +153,12 @@ pub fn in_user_namespace() -> sys::Result<bool> {
     Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
 }
 
+/// The same facts, with the systemd that would make cgroups for us.
+pub fn with_systemd(facts: Facts) -> Facts {
+    let systemd = cgroups::probe::systemd(facts.euid, facts.in_userns, &facts.cgroups);
+    Facts { systemd, ..facts }
+}
+
 /// What this host is. `as_rootless` is the caller's word on whether we have root's rights, if it has one.
 pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
     let mut facts = Facts {
@@ -153,6 +168,7 @@ pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
         cgroups: cgroups::probe::trees()?,
         delegated: Vec::new(),
         as_rootless,
+        systemd: None,
         resctrl: intelrdt::probe()?,
         selinux: identity::labels::selinux(),
         apparmor: identity::labels::apparmor(),

@@ -13,8 +13,8 @@ pub mod exec;
 mod restore;
 
 pub use after::{
-    facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, remove_cgroups, remove_rdt, run_hooks,
-    start_created, wait_gone,
+    facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, release_unit, remove_cgroups, remove_rdt,
+    run_hooks, start_created, wait_gone, with_systemd,
 };
 
 pub use checkpoint::checkpoint;
@@ -207,7 +207,8 @@ impl Host<'_> {
             });
             tolerate(step, done).map_err(|e| Trouble::of(Stage::Prepare, step, e))?;
         }
-        if let Some(cgroup) = &self.cgroup {
+        // What systemd is to make is not there yet.
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| placement.unit.is_none()) {
             prepared.join = Some(cgroup.join()?);
             let now = cgroup.placement();
             if now != *placement {
@@ -220,7 +221,15 @@ impl Host<'_> {
     fn apply_cgroup(&mut self, step: &Step<HostOp>, op: &cgroups::Op) -> sys::Result<()> {
         let step = Step { origin: step.origin.clone(), tolerate: step.tolerate, op: op.clone() };
         match &mut self.cgroup {
-            Some(cgroup) => cgroup.apply(&step),
+            Some(cgroup) => {
+                cgroup.apply(&step)?;
+                // From here on the unit is this container's, whatever happens to us.
+                if matches!(op, cgroups::Op::StartUnit { .. }) {
+                    let now = serde_json::to_value(cgroup.placement()).unwrap_or_default();
+                    self.record.note(Event::Cgroup(now))?;
+                }
+                Ok(())
+            }
             None => Err(Error::new(Call::Write, Errno::ENOENT).about("no cgroup")),
         }
     }
@@ -249,6 +258,9 @@ impl Host<'_> {
             Born::Parent { pid, pidfd } => {
                 let identity = state::identify(pid, &pidfd);
                 self.init = Some((pid, pidfd));
+                if let Some(cgroup) = &mut self.cgroup {
+                    cgroup.expect(pid);
+                }
                 self.channel = Some(ours);
                 self.record.note(Event::Init(identity?))?;
                 Ok(())

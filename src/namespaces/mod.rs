@@ -90,10 +90,12 @@ pub struct Birth {
     /// Whether the joins are done by a midwife that gives birth to init as the host's child: for a joined user or pid
     /// namespace, and where a new user namespace would take away the right to join the others.
     pub midwife: bool,
-    /// Whether init must wait until its ids are mapped and its network devices are there.
+    /// Whether init must wait until its ids are mapped, its network devices are there and it is in its cgroup.
     pub wait: bool,
     /// Whether init stays visible in /proc until its ids are mapped: a caller without root's rights could not map them.
     pub visible: bool,
+    /// Whether systemd puts the child into its cgroup when it is there.
+    pub by_systemd: bool,
     /// Whether the child is born in its cgroup2 directory.
     pub into_cgroup: bool,
     /// Whether the midwife goes where a running init is: its cgroups, then all its namespaces at once by its pidfd.
@@ -240,7 +242,12 @@ impl fmt::Display for Birth {
             write!(f, ", by a midwife that joined {}", names(&self.join))?;
         }
         if self.wait {
-            let why = if self.new.contains(&Kind::User) { "id maps" } else { "network devices" };
+            let why = match (self.new.contains(&Kind::User), self.by_systemd) {
+                (true, true) => "id maps and its unit",
+                (true, false) => "id maps",
+                (false, true) => "unit",
+                (false, false) => "network devices",
+            };
             write!(f, ", init waits for its {why}")?;
         }
         Ok(())

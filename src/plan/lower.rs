@@ -39,8 +39,8 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     let mut plan = Plan::default();
 
     let spaces = namespaces::lower::lower(spec, facts, &mut complaints);
-    let cgroup =
-        if options.no_cgroups { None } else { Some(cgroups::lower(spec, facts, &options.id, &mut complaints)) };
+    let lower_cgroup = if options.systemd { cgroups::systemd::lower } else { cgroups::lower };
+    let cgroup = if options.no_cgroups { None } else { Some(lower_cgroup(spec, facts, &options.id, &mut complaints)) };
     let placement = cgroup.as_ref().map_or_else(Placement::none, |c| c.placement.clone());
     let profile = lower_seccomp(spec, &mut complaints);
     let program = profile.as_ref().and_then(|p| compile(p, &mut complaints));
@@ -99,13 +99,16 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
         plan.prepare.push(Step::asked("/linux/seccomp", HostOp::Seccomp(profile)));
     }
     plan.birth = spaces.birth;
-    plan.birth.into_cgroup = placement.v2_tree().is_some();
+    // A scope is made around a process that is there: that one waits outside, and is moved.
+    plan.birth.by_systemd = placement.unit.is_some();
+    plan.birth.wait |= plan.birth.by_systemd;
+    plan.birth.into_cgroup = placement.v2_tree().is_some() && !plan.birth.by_systemd;
     plan.adopt.extend(spaces.adopt.into_iter().map(|s| s.map(HostOp::Namespace)));
     plan.adopt.extend(who.adopt.into_iter().map(|s| s.map(HostOp::Identity)));
     plan.adopt.extend(after_birth.into_iter().map(|s| s.map(HostOp::Cgroup)));
     plan.adopt.extend(rdt.adopt.into_iter().map(|s| s.map(HostOp::Rdt)));
 
-    if !placement.is_none() {
+    if !placement.is_none() && !plan.birth.by_systemd {
         plan.build.push(Step::default("its limits hold from the first moment", InitOp::JoinCgroups));
     }
     plan.build.extend(who.arrive.into_iter().map(|s| s.map(InitOp::Identity)));

@@ -45,6 +45,8 @@ pub struct Options {
     pub no_cgroups: bool,
     /// NOTIFY_SOCKET: the directory of ours in which the workload will find a socket to report to.
     pub notify: Option<String>,
+    /// `--systemd-cgroup`.
+    pub systemd: bool,
 }
 
 /// A step of the host side.

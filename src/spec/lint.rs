@@ -20,7 +20,7 @@ pub const RISKY_ANNOTATIONS: &[(&str, &str)] = &[
     ("bundle", "runc"),
     ("krun.", "crun"),
     ("org.criu.config", "runc, crun and rt"),
-    ("org.systemd.property.", "runc and crun"),
+    ("org.systemd.property.", "runc, crun and rt"),
     (KEEP_GROUPS, "crun and rt"),
     ("run.oci.", "crun"),
 ];
@@ -31,6 +31,7 @@ const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 /// Those of them that we heed ourselves, and what they do here.
 pub const HEEDED_ANNOTATIONS: &[(&str, &str)] = &[
     ("org.criu.config", "names a config file for CRIU, which can have programs of the host run"),
+    ("org.systemd.property.", "sets a property of the container's systemd unit (with --systemd-cgroup)"),
     (KEEP_GROUPS, "gives the process the supplementary groups of whoever calls rt"),
 ];
 

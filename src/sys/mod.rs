@@ -18,6 +18,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod sock;
 pub mod start;
+pub mod stream;
 pub mod tty;
 
 pub use call::Call;

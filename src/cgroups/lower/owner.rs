@@ -9,7 +9,7 @@ use crate::cgroups::{Op, Placement};
 use crate::step::Step;
 
 /// The step, if the config asks for all three.
-pub(super) fn lower(spec: &Spec, placement: &Placement) -> Option<Step<Op>> {
+pub(in crate::cgroups) fn lower(spec: &Spec, placement: &Placement) -> Option<Step<Op>> {
     let linux = spec.linux().as_ref()?;
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
     let new = |kind| namespaces.iter().any(|n| n.typ() == kind && n.path().is_none());
@@ -60,8 +60,10 @@ mod tests {
             mountpoint: "/cg".into(),
             path: "box".into(),
             made: Vec::new(),
+            delegated: String::new(),
         };
-        let step = lower(&serde_json::from_value(config).unwrap(), &Placement { trees: vec![place] })?;
+        let step =
+            lower(&serde_json::from_value(config).unwrap(), &Placement { trees: vec![place], ..Placement::none() })?;
         Some(format!("{} {}", step.origin, step.op))
     }
 

@@ -3,17 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::facts::{CgroupTrees, Facts, Hierarchy, Unified};
+use crate::facts::{CgroupTrees, Facts, Hierarchy, Systemd, Unified};
 use crate::plan::{self, Options, Plan};
 use crate::spec;
 use crate::step::Origin;
 
-/// systemd as the one who makes cgroups is not in the plan yet.
-pub const SYSTEMD: bool = false;
-
 /// Annotations that change a plan.
 #[cfg(test)]
-const ANNOTATIONS: &[&str] = &[crate::identity::lower::KEEP_GROUPS];
+const ANNOTATIONS: &[&str] = &[crate::cgroups::systemd::PREFIX, crate::identity::lower::KEEP_GROUPS];
 
 /// A host with one kind of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +38,11 @@ pub fn facts(host: Host) -> Facts {
             CgroupTrees { v1: Vec::new(), v2: Some(tree) }
         }
     };
+    let systemd = (host == Host::V2).then(|| Systemd { user: false, cgroup: "/".to_owned() });
     Facts {
         capabilities: u64::MAX,
         cgroups,
+        systemd,
         selinux: true,
         apparmor: true,
         resctrl: Some("/resctrl".to_owned()),
@@ -53,6 +52,10 @@ pub fn facts(host: Host) -> Facts {
 
 /// The plan of a small config in which one section is set. None if it is refused.
 fn planned(host: Host, pointer: &str, value: Value) -> Option<Plan> {
+    planned_on(&facts(host), false, pointer, value)
+}
+
+fn planned_on(facts: &Facts, systemd: bool, pointer: &str, value: Value) -> Option<Plan> {
     let mut config = json!({
         "ociVersion": "1.3.0",
         "root": {"path": "rootfs"},
@@ -62,8 +65,8 @@ fn planned(host: Host, pointer: &str, value: Value) -> Option<Plan> {
     let (parent, name) = pointer.rsplit_once('/')?;
     config.pointer_mut(parent)?[name] = value;
     let config = spec::read_config(config.to_string().into_bytes(), false).ok()?;
-    let options = Options { id: "ID".to_owned(), bundle: "/bundle".to_owned(), ..Options::default() };
-    Some(plan::lower(&config.spec, &facts(host), &options).ok()?.plan)
+    let options = Options { id: "ID".to_owned(), bundle: "/bundle".to_owned(), systemd, ..Options::default() };
+    Some(plan::lower(&config.spec, facts, &options).ok()?.plan)
 }
 
 /// Whether a plan has a step that was asked for at this place or below.
@@ -89,6 +92,13 @@ pub fn idmapped_mounts() -> bool {
 pub fn cgroups(host: Host) -> bool {
     let pointer = "/linux/resources";
     planned(host, pointer, json!({"pids": {"limit": 1}})).is_some_and(|plan| asked(&plan, pointer))
+}
+
+/// Scopes that systemd makes: the host's, or a user's own.
+pub fn systemd(user: bool) -> bool {
+    let pointer = "/linux/cgroupsPath";
+    let facts = Facts { systemd: Some(Systemd { user, cgroup: "/".to_owned() }), ..facts(Host::V2) };
+    planned_on(&facts, true, pointer, json!(":a:b")).is_some_and(|plan| asked(&plan, pointer))
 }
 
 /// Limits of RDMA devices.
@@ -158,8 +168,18 @@ mod tests {
         let plain = planned(Host::V2, "/annotations", json!({}));
         for (name, _) in spec::lint::RISKY_ANNOTATIONS {
             let key = if name.ends_with('.') { format!("{name}x") } else { (*name).to_owned() };
+            if *name == crate::cgroups::systemd::PREFIX {
+                // For the unit alone: see below.
+                continue;
+            }
             let changed = planned(Host::V2, "/annotations", json!({key: "1"}));
             assert_eq!(changed != plain, ANNOTATIONS.contains(name), "{name}");
+        }
+        let by_systemd = |value| planned_on(&facts(Host::V2), true, "/annotations", value);
+        for (name, value) in
+            [("org.systemd.property.KillMode", "'mixed'"), ("org.systemd.property.TimeoutStopSec", "1")]
+        {
+            assert!(by_systemd(json!({name: value})) != by_systemd(json!({})), "{name}");
         }
     }
 }
