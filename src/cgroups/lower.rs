@@ -43,8 +43,8 @@ pub struct Resources {
     pub warnings: Vec<ConfigError>,
 }
 
-/// Lowers a new container's cgroup.
-pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Lowered {
+/// Lowers a new container's cgroup; `strict`: by the letter of the specification.
+pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mut Vec<ConfigError>) -> Lowered {
     let linux = spec.linux().as_ref();
     let nothing = LinuxResources::default();
     let resources = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&nothing);
@@ -54,7 +54,7 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     if placement.is_none() {
         return Lowered { placement, prepare, adopt: Vec::new(), warnings: Vec::new() };
     }
-    let lowered = lower_resources(resources, &placement, POINTER, Purpose::Create, complaints);
+    let lowered = lower_resources(resources, &placement, POINTER, Purpose::Create { strict }, complaints);
     prepare.extend(inherit(&placement, &lowered.steps));
     prepare.extend(device_rules(resources, &placement, facts, complaints));
     prepare.extend(lowered.steps);
@@ -130,7 +130,7 @@ fn missing(old: Option<&str>, new: Option<&str>, placement: &Placement) -> Strin
 /// Whether the config asks for any limit; device rules alone don't count (rootless they mean nothing).
 fn limits_asked(resources: &LinuxResources) -> bool {
     let mut complaints = Vec::new();
-    let (asked, _) = limits::read(resources, "", Purpose::Create, &mut complaints);
+    let (asked, _) = limits::read(resources, "", Purpose::Create { strict: true }, &mut complaints);
     !asked.is_empty() || !complaints.is_empty()
 }
 
