@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance bench vm vm-test bless deny pages install uninstall deb install-test clean
+.PHONY: help build run check test conformance clients clients-soak vm-clients bench vm vm-test bless deny pages install uninstall deb install-test clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -27,6 +27,15 @@ conformance: build ## The OCI's validation suite, beside Debian's crun and runc 
 
 bench: build ## Time rt beside Debian's crun and runc (root)
 	@conformance/bench/run
+
+clients: build ## Real podman, docker, containerd, buildah with rt, beside crun and runc (root)
+	@conformance/clients/run
+
+clients-soak: build ## Many short containers; rt killed at many points: nothing may remain (root)
+	@conformance/clients/run --soak --kills --runtime rt
+
+vm-clients: build ## The same real programs, the newest ones, in that machine (root)
+	@conformance/clients/vm
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build
