@@ -6,6 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
@@ -138,14 +140,20 @@ fn operations(bench: &mut Bench) -> Result<BTreeMap<&'static str, Found>, Box<dy
     Ok(all)
 }
 
-/// What a created container's init takes while it waits to be started.
+/// What a created container's init takes while it waits to be started: the least of what is seen in a second, for it has
+/// to come to rest first.
 fn waiting(pid: &str) -> Result<Found, Box<dyn Error>> {
     let number = |file: &str, name: &str| -> Result<u64, Box<dyn Error>> {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or(format!("no {name} in {file}"))?;
         Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
     };
-    Ok(Found::from([("pss_kib", number("smaps_rollup", "Pss:")?), ("threads", number("status", "Threads:")?)]))
+    let mut pss = u64::MAX;
+    for _ in 0..20 {
+        sleep(Duration::from_millis(50));
+        pss = pss.min(number("smaps_rollup", "Pss:")?);
+    }
+    Ok(Found::from([("pss_kib", pss), ("threads", number("status", "Threads:")?)]))
 }
 
 /// `limit` if a container with so little memory runs, else the first multiple of it that does.
@@ -184,14 +192,15 @@ fn grace_periods(words: &[String]) -> Option<(u64, u64)> {
     let done = record.status();
     ends.thread_block().ok()?;
     let done = done.ok()?;
-    let text = Command::new("perf").arg("script").arg("-i").arg(&data).stderr(Stdio::null()).output().ok()?.stdout;
+    let told = Command::new("perf").arg("script").arg("-i").arg(&data).stderr(Stdio::null()).output().ok()?;
     // It was made by perf, if at all.
     let _ = fs::remove_file(&data);
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let sleeps: Vec<&str> = text.split("\n\n").filter(|stack| !stack.trim().is_empty()).collect();
-    if !done.success() || sleeps.is_empty() {
+    if !done.success() || !told.status.success() {
         return None;
     }
+    // One that never slept has not waited either.
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let sleeps: Vec<&str> = text.split("\n\n").collect();
     let expedited = sleeps.iter().filter(|stack| stack.contains("synchronize_rcu_expedited")).count();
     let any = sleeps.iter().filter(|s| s.contains("synchronize_rcu") || s.contains("__wait_rcu_gp")).count();
     Some(((any - expedited) as u64, expedited as u64))
