@@ -178,9 +178,7 @@ impl Host<'_> {
             self.restore = Some(restore::Ends::new(restore, &mut prepared)?);
         }
         self.birth(prepared, be_init, watch)?;
-        if self.restore.is_none() {
-            self.adopt(watch)?;
-        }
+        self.adopt(watch)?;
         self.accompany(watch)
     }
 

@@ -3,14 +3,14 @@
 //! ```text
 //! rt                                  the child
 //! prepares what create would
-//!   ── clone3, new mounts, cgroup ─►  joins the cgroups, attaches the root, makes mount points
+//!   ── clone3, new mounts, cgroup ─►  joins the cgroups (or systemd puts it there: Go), attaches the root, makes mount points
 //!   ◄── Ready ── Start ───────────►   becomes `criu swrk 3`
 //!   ── restore these images ──────►
 //!   ◄── setup-namespaces ──────────   prestart and createRuntime hooks
 //!   ◄── orphan-pts-master (fd) ────   the terminal, to the console socket or to us
 //!   ◄── post-restore ──────────────   init is there: its pid goes into the record
 //!   ◄── done ──────────────────────
-//! cgroup and resctrl steps after birth; the record says "started"
+//! the record says "started"
 //! ```
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -81,7 +81,6 @@ impl Host<'_> {
         let criu = self.init.replace(init);
         criu.map(|(_, criu)| sys::process::wait(criu)).transpose()?;
         self.terminal = heard.terminal;
-        self.adopt(watch)?;
         self.record.note(Event::Created)?;
         Ok(self.record.note(Event::Started)?)
     }
