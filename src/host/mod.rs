@@ -178,7 +178,8 @@ impl Host<'_> {
             self.restore = Some(restore::Ends::new(restore, &mut prepared)?);
         }
         self.birth(prepared, be_init, watch)?;
-        if self.restore.is_none() {
+        // What CRIU brings back is adopted when it is there; but it comes back where systemd has put CRIU.
+        if self.restore.is_none() || self.plan.birth.by_systemd {
             self.adopt(watch)?;
         }
         self.accompany(watch)

@@ -81,7 +81,9 @@ impl Host<'_> {
         let criu = self.init.replace(init);
         criu.map(|(_, criu)| sys::process::wait(criu)).transpose()?;
         self.terminal = heard.terminal;
-        self.adopt(watch)?;
+        if !plan.birth.by_systemd {
+            self.adopt(watch)?;
+        }
         self.record.note(Event::Created)?;
         Ok(self.record.note(Event::Started)?)
     }

@@ -30,10 +30,13 @@ pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'stati
         _ => None,
     });
     let readers = root_group(&plan.adopt);
-    let cgroups = plan.build.iter().any(|s| s.op == InitOp::JoinCgroups);
+    // Where systemd makes the cgroup, it makes it around CRIU, whose children come back in it.
+    let by_systemd = plan.birth.by_systemd;
+    let cgroups = by_systemd || plan.build.iter().any(|s| s.op == InitOp::JoinCgroups);
     let mut back = Plan { hooks: plan.hooks, ..Plan::default() };
     back.prepare = plan.prepare.into_iter().filter(|step| prepares(&step.op)).collect();
-    back.birth = Birth { new: vec![Kind::Mount], into_cgroup: plan.birth.into_cgroup, ..Birth::default() };
+    let into_cgroup = plan.birth.into_cgroup;
+    back.birth = Birth { new: vec![Kind::Mount], into_cgroup, by_systemd, wait: by_systemd, ..Birth::default() };
     let adopts = |step: &Step<HostOp>| matches!(step.op, HostOp::Cgroup(_) | HostOp::Rdt(_));
     back.adopt = plan.adopt.into_iter().filter(adopts).collect();
     back.build = build(plan.build);
