@@ -404,20 +404,23 @@ fn mount_of_dev_null() -> String {
     at("/dev/null").or_else(|| at("/dev")).or_else(|| at("/")).expect("a root")
 }
 
+/// A user of its own, for the limit counts all processes of a user: one is the runtime, and the next is one too many.
 #[test]
 fn when_no_more_processes_may_be_made_the_error_says_so() {
+    const POOR: u32 = UID + 1;
     let mut bundle = users_bundle("nproc");
     bundle.args(["/bin/true"]);
-    let words = ["run", "--bundle", &bundle.text(""), &bundle.id];
     bundle.save();
+    chown(bundle.state_root(), Some(POOR), Some(POOR)).expect("chown");
     let poor = || {
-        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NPROC, 0, 0)?;
-        become_user()
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NPROC, 1, 1)?;
+        nix::unistd::setgroups(&[])?;
+        nix::unistd::setresgid(POOR.into(), POOR.into(), POOR.into())?;
+        Ok(nix::unistd::setresuid(POOR.into(), POOR.into(), POOR.into())?)
     };
-    Runtime::with_program(&bundle.path("rt"), &bundle, &words)
-        .before_exec(poor)
-        .run()
-        .fails(&["clone3", "RLIMIT_NPROC"]);
+    let words = ["run", "--bundle", &bundle.text(""), &bundle.id];
+    let run = Runtime::with_program(&bundle.path("rt"), &bundle, &words).before_exec(poor).run();
+    run.fails(&["clone3", "RLIMIT_NPROC"]);
 }
 
 /// A real user of this machine, with a line in /etc/subuid: the VM has one.

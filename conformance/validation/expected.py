@@ -35,6 +35,15 @@ def has_capability(number):
     return bool(int(bounding, 16) >> number & 1)
 
 
+def apparmor():
+    """Does AppArmor run?"""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as enabled:
+            return enabled.read().strip() == "Y"
+    except OSError:
+        return False
+
+
 def kernel_at_least(major, minor):
     """Is the running kernel this version or newer?"""
     version = re.match(r"(\d+)\.(\d+)", os.uname().release)
@@ -45,6 +54,7 @@ def kernel_at_least(major, minor):
 CONDITIONS = {
     "always": lambda: True,
     "no CAP_SYS_RESOURCE": lambda: not has_capability(24),
+    "AppArmor": apparmor,
     "no v1 cgroups": lambda: not mounted_v1("memory"),
     "no v1 hugetlb": lambda: not mounted_v1("hugetlb"),
     "no v1 net_cls": lambda: not mounted_v1("net_cls"),
