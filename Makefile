@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential faults
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -35,6 +35,9 @@ bench: build ## Time rt beside Debian's crun and runc, and draw it: target/bench
 	@conformance/bench/run --json target/bench.json
 	@scripts/need gnuplot-nox python3
 	@conformance/bench/charts target/bench.json target
+
+faults: build ## Fail and kill rt at its system calls, a random subset; all: conformance/faults/run (root)
+	@conformance/faults/run --quick
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build
