@@ -26,7 +26,7 @@ impl Bundles {
             fs::create_dir_all(rootfs.join(directory))?;
         }
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-        for directory in ["state", "output", "volume"] {
+        for directory in ["state", "output", "volume", "canary", "hostile"] {
             fs::create_dir_all(base.join(directory))?;
         }
         fs::copy(probe, rootfs.join("probe"))?;
@@ -39,6 +39,8 @@ impl Bundles {
 
     fn write(&self, name: &str, args: &[&str], rich: bool) -> io::Result<()> {
         let mut config: Value = serde_json::from_str(include_str!("../../../src/spec/template.json"))?;
+        // What all runtimes know, the older ones of the comparison included.
+        config["ociVersion"] = json!("1.0.2");
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(args);
         config["root"] = json!({"path": self.base.join("rootfs"), "readonly": true});

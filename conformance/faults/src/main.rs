@@ -5,6 +5,7 @@ mod bundle;
 mod calls;
 mod oracle;
 mod scene;
+mod step;
 mod sweep;
 mod sys;
 mod trace;
@@ -23,7 +24,7 @@ use scene::{Scene, VERBS};
 use sweep::Sweep;
 use trace::{Point, Tracer};
 
-const USAGE: &str = "usage: rt-faults --runtime PATH --probe PATH [--verbs A,B] [--deeds EIO,…,KILL] [--rich] \
+const USAGE: &str = "usage: rt-faults --runtime PATH --probe PATH [--verbs A,B] [--deeds EIO,…,KILL] [--rich | --steps] \
                      [--seconds N] [--seed N] [--jobs N] [--only ROLE#N]";
 
 /// The command line.
@@ -31,6 +32,7 @@ struct Options {
     runtime: String,
     probe: PathBuf,
     rich: bool,
+    steps: bool,
     hidden: bool,
     jobs: usize,
     sweep: Sweep,
@@ -49,7 +51,8 @@ impl Options {
             only: None,
         };
         let (runtime, probe) = (String::new(), PathBuf::new());
-        let mut options = Options { runtime, probe, rich: false, hidden: false, jobs: 2, sweep, slice: false };
+        let mut options =
+            Options { runtime, probe, rich: false, steps: false, hidden: false, jobs: 2, sweep, slice: false };
         let mut words = words;
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
@@ -60,6 +63,7 @@ impl Options {
                 "--verbs" => options.sweep.verbs = list(value()?),
                 "--deeds" => options.sweep.deeds = list(value()?),
                 "--rich" => options.rich = true,
+                "--steps" => options.steps = true,
                 "--hidden" => options.hidden = true,
                 "--seconds" => options.sweep.seconds = Some(value()?.parse()?),
                 "--seed" => options.sweep.seed = value()?.parse()?,
@@ -139,7 +143,10 @@ fn work(options: &Options) -> Result<(), Box<dyn Error>> {
     sys::stay_on(index % std::thread::available_parallelism()?.get());
     let tracer = Tracer::new(&bundles.probe, &base.join("output"))?;
     let mut scene = Scene::new(tracer, &options.runtime, bundles);
-    let tally = options.sweep.run(&mut scene);
+    let tally = match options.steps {
+        true => step::run(&options.sweep, &mut scene)?,
+        false => options.sweep.run(&mut scene),
+    };
     println!("sum {} {}", tally.passed, tally.failed);
     fs::remove_dir_all(&base)?;
     Ok(())

@@ -73,7 +73,13 @@ impl Scene {
         Scene { tracer, runtime, bundles, before, stands: Stands::Nothing, golden: None }
     }
 
-    fn command(&self, words: &[&str]) -> Vec<String> {
+    /// The worker's own directory.
+    pub fn base(&self) -> &std::path::Path {
+        &self.bundles.base
+    }
+
+    /// The words of a command line, after those that are always the same.
+    pub fn command(&self, words: &[&str]) -> Vec<String> {
         self.runtime.iter().cloned().chain(words.iter().map(|word| (*word).to_owned())).collect()
     }
 
@@ -83,13 +89,14 @@ impl Scene {
         if run.success() { Ok(run) } else { Err(format!("{}: {}: {}", words[0], said(run.end), run.stderr.trim())) }
     }
 
-    fn id(&self) -> String {
-        self.bundles.id.clone()
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.bundles.id
     }
 
     /// The words of the verb.
     pub fn words(&self, verb: Verb) -> Vec<String> {
-        let id = self.id();
+        let id = self.id().to_owned();
         let (tell, pid) = (self.bundles.path("tell"), self.bundles.path("pid"));
         match verb {
             Verb::Create => self.command(&["create", "--bundle", &tell, "--pid-file", &pid, &id]),
@@ -118,13 +125,13 @@ impl Scene {
             _ => Stands::Running,
         };
         if verb == Verb::Update && self.stands == Stands::Running {
-            let id = self.id();
+            let id = self.id().to_owned();
             self.must("reset", &["update", "--pids-limit", "64", &id])?;
         }
         if wanted == self.stands && !matches!(verb, Verb::Create | Verb::Run) {
             return Ok(());
         }
-        let (id, wait, tell) = (self.id(), self.bundles.path("wait"), self.bundles.path("tell"));
+        let (id, wait, tell) = (self.id().to_owned(), self.bundles.path("wait"), self.bundles.path("tell"));
         match (wanted, self.stands) {
             (Stands::Paused, Stands::Running) => _ = self.must("pause", &["pause", &id])?,
             (Stands::Running, Stands::Paused) => _ = self.must("resume", &["resume", &id])?,
@@ -152,7 +159,7 @@ impl Scene {
 
     /// `delete --force`, after which nothing may be left.
     pub fn scrub(&mut self) -> Result<(), String> {
-        let id = self.id();
+        let id = self.id().to_owned();
         let done = self.must("delete", &["delete", "--force", &id]);
         self.remove_pid_files();
         let left = self.nothing_left();
@@ -173,7 +180,7 @@ impl Scene {
     }
 
     /// What is left now. The kernel gets a moment for those that it has been told to end.
-    fn nothing_left(&mut self) -> Vec<String> {
+    pub fn nothing_left(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         if !self.tracer.all_gone(sys::patience() / 4) {
             left.extend(sys::descendants().into_iter().map(|pid| format!("process {pid}")));
@@ -263,7 +270,7 @@ impl Scene {
             _ => {}
         }
         if run.success() {
-            problems.extend(self.after_success(verb, run));
+            problems.extend(self.after_success(verb, run, killed));
         } else if matches!(run.end, End::Code(_)) {
             problems.extend(self.after_failure(verb, run));
         } else {
@@ -272,14 +279,17 @@ impl Scene {
         problems
     }
 
-    fn after_success(&mut self, verb: Verb, run: &Run) -> Vec<String> {
-        let id = self.id();
+    fn after_success(&mut self, verb: Verb, run: &Run, killed: bool) -> Vec<String> {
+        let id = self.id().to_owned();
         match verb {
             Verb::Create | Verb::Start => {
                 if verb == Verb::Create
                     && let Err(e) = self.must("start", &["start", &id])
                 {
-                    return vec![format!("it said success, but {e}")];
+                    // An init that was killed a moment after it was ready is nobody's fault.
+                    let killed = killed && e.contains("stopped");
+                    let said = (!killed).then(|| format!("it said success, but {e}"));
+                    return said.into_iter().chain(self.scrub().err()).collect();
                 }
                 // The payload's output is that of who created it.
                 if !self.tracer.all_gone(sys::patience()) {
@@ -368,7 +378,7 @@ impl Scene {
 
     /// A process that lives on without its creator must be one that the record knows as created.
     fn orphan(&mut self) -> Vec<String> {
-        let id = self.id();
+        let id = self.id().to_owned();
         let state = self.tracer.plain("state", &self.command(&["state", &id]));
         let known = ["\"created\"", "\"running\"", "\"stopped\""].iter().any(|word| state.output().contains(word));
         if !known && !self.tracer.all_gone(Duration::from_secs(1)) {

@@ -28,6 +28,16 @@ pub struct Tally {
     pub all: usize,
 }
 
+impl Tally {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.missed += other.missed;
+        self.all += other.all;
+    }
+}
+
 impl Sweep {
     /// Sweeps, prints failures and one line for each verb.
     pub fn run(&self, scene: &mut Scene) -> Tally {
@@ -45,10 +55,7 @@ impl Sweep {
                 tally.missed,
                 begun.elapsed().as_secs(),
             );
-            total.passed += tally.passed;
-            total.failed += tally.failed;
-            total.missed += tally.missed;
-            total.all += tally.all;
+            total.add(&tally);
         }
         total
     }
@@ -63,7 +70,7 @@ impl Sweep {
                 return Tally { failed: 1, all: 1, ..tally };
             }
         };
-        let trials = self.trials(&calls.into_iter().collect::<Vec<_>>());
+        let trials = self.trials(&calls.into_iter().collect::<Vec<_>>(), &self.deeds);
         tally.all = trials.len();
         for (point, deed) in trials {
             if until.is_some_and(|until| Instant::now() > until) {
@@ -86,13 +93,14 @@ impl Sweep {
         tally
     }
 
-    fn trials(&self, calls: &[(String, u32)]) -> Vec<(Point, String)> {
+    /// This worker's share of all points times all deeds, shuffled.
+    pub fn trials(&self, calls: &[(String, u32)], deeds: &[String]) -> Vec<(Point, String)> {
         let mut trials = Vec::new();
         for (role, count) in calls {
             for call in 1..=*count {
                 let point = Point { role: role.clone(), call };
                 if self.only.as_ref().is_none_or(|only| *only == point) {
-                    trials.extend(self.deeds.iter().map(|deed| (point.clone(), deed.clone())));
+                    trials.extend(deeds.iter().map(|deed| (point.clone(), deed.clone())));
                 }
             }
         }
