@@ -602,4 +602,20 @@ mod tests {
         assert_eq!((config, header.digest), (b"{...}".to_vec(), b"d\ng".to_vec()));
         assert_eq!(events, [Event::Created, Event::Started]);
     }
+
+    #[test]
+    fn no_flipped_bit_is_more_than_another_record_or_none() {
+        let header = Header { config_length: 5, digest_length: 3, ..header("x") };
+        let mut bytes = serde_json::to_vec(&header).unwrap();
+        bytes.extend(b"\n{...}\nd\ng\n{\"init\":{\"pid\":77,\"inode\":5,\"start_time\":9}}\n\"created\"\n");
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1 << bit;
+                if let Some((_, config, events)) = parse(&wrong) {
+                    assert!(config.len() <= wrong.len() && events.len() <= 3, "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
 }
