@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential faults
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential faults cves fuzz
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -38,6 +38,14 @@ bench: build ## Time rt beside Debian's crun and runc, and draw it: target/bench
 
 faults: build ## Fail and kill rt at its system calls, a random subset; all: conformance/faults/run (root)
 	@conformance/faults/run --quick
+
+cves: build ## Published holes: every test of conformance/cves.md, and an attacker at each system call (root)
+	@conformance/cves
+
+T ?=
+N ?= 20000
+fuzz: ## Parsers against damaged input: T=target (all), N=executions for each
+	@fuzz/run '$(N)' $(T)
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build
