@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients faults cves fuzz
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -44,6 +44,17 @@ clients-soak: build ## Many short containers; rt killed at many points: nothing 
 
 vm-clients: build ## The same real programs, the newest ones, in that machine (root)
 	@conformance/clients/vm
+
+faults: build ## Fail and kill rt at its system calls, a random subset; all: conformance/faults/run (root)
+	@conformance/faults/run --quick
+
+cves: build ## Published holes: every test of conformance/cves.md, and an attacker at each system call (root)
+	@conformance/cves
+
+T ?=
+N ?= 20000
+fuzz: ## Parsers against damaged input: T=target (all), N=executions for each
+	@fuzz/run '$(N)' $(T)
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build

@@ -28,6 +28,7 @@ pub mod wait;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::cgroups::Cgroup;
 use crate::cli::{Global, Request, Usage, Verb};
 use crate::error::Complaints;
 use crate::host::{self, Trouble};
@@ -99,11 +100,18 @@ fn failed(verb: &Verb) -> u8 {
 
 /// Prints a text that was asked for.
 fn print(text: &str) -> u8 {
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match say(text) {
         Ok(()) => SUCCESS,
         Err(_) => FAILURE,
     }
+}
+
+/// Writes an answer to stdout, all of it: what is still in a buffer when we end is lost without a word.
+pub fn say(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Says what is wrong with the command line: the message in the log, the hint to people only.
@@ -236,9 +244,17 @@ pub fn missing(error: sys::Error) -> anyhow::Error {
 }
 
 /// The status, with the cgroup's word on whether a running container is paused.
-pub fn status(record: &Record) -> Status {
-    match record.status() {
-        Status::Running if host::is_frozen(record) => Status::Paused,
+pub fn status(record: &Record) -> sys::Result<Status> {
+    match record.status()? {
+        Status::Running if host::is_frozen(record)? => Ok(Status::Paused),
+        other => Ok(other),
+    }
+}
+
+/// Whether a container's cgroup is frozen. One that is gone is not.
+pub fn is_frozen(cgroup: Option<&Cgroup>) -> sys::Result<bool> {
+    match cgroup.map_or(Ok(false), Cgroup::is_frozen) {
+        Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Ok(false),
         other => other,
     }
 }

@@ -254,7 +254,7 @@ impl Init<'_> {
         };
         let mut env = strings(&exec.env)?;
         if let Some(uid) = exec.home_of {
-            env.push(sys::fs::c_string(&format!("HOME={}", home(uid)), Call::Execve)?);
+            env.push(sys::fs::c_string(&format!("HOME={}", home(uid)?), Call::Execve)?);
         }
         if exec.listen {
             env.push(sys::fs::c_string(&format!("LISTEN_PID={}", std::process::id()), Call::Execve)?);
@@ -299,22 +299,33 @@ fn wait_for_start(socket: &OwnedFd) -> std::result::Result<InitEnd, End> {
 }
 
 /// The home directory of a uid in the container's /etc/passwd, which is attacker data: a regular file, not too large,
-/// never waited for. `/` when it does not say.
-fn home(uid: u32) -> String {
+/// never waited for. `/` when it does not say; what is there and can't be read is an error.
+fn home(uid: u32) -> Result<String> {
     let resolve = ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let find = || -> Option<String> {
-        let look = sys::fs::open(sys::fs::cwd(), "/etc/passwd", OFlag::O_PATH, 0, resolve).ok()?;
-        if sys::fs::kind(&sys::fs::stat(&look).ok()?) != SFlag::S_IFREG {
-            return None;
+    let read = || -> Result<Vec<u8>> {
+        let look = sys::fs::open(sys::fs::cwd(), "/etc/passwd", OFlag::O_PATH, 0, resolve)?;
+        if sys::fs::kind(&sys::fs::stat(&look)?) != SFlag::S_IFREG {
+            return Ok(Vec::new());
         }
-        let file = sys::fs::open(sys::fs::cwd(), "/etc/passwd", flags, 0, resolve).ok()?;
-        let text = sys::fs::read_fd(&file, 1 << 20).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let wanted = uid.to_string();
-        let line =
-            text.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.get(2) == Some(&wanted.as_str()))?;
-        line.get(5).filter(|h| !h.is_empty()).map(|h| (*h).to_owned())
+        let file = sys::fs::open(sys::fs::cwd(), "/etc/passwd", flags, 0, resolve)?;
+        sys::fs::read_fd(&file, 1 << 20)
     };
-    find().unwrap_or_else(|| "/".to_owned())
+    let text = match read() {
+        // The image's own doing: no such file, a link to nowhere, not for this user, too large.
+        Err(e)
+            if matches!(
+                e.errno,
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV | Errno::EACCES | Errno::EFBIG
+            ) =>
+        {
+            Vec::new()
+        }
+        other => other?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let wanted = uid.to_string();
+    let line = text.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.get(2) == Some(&wanted.as_str()));
+    let found = line.and_then(|l| l.get(5).filter(|h| !h.is_empty()).map(|h| (*h).to_owned()));
+    Ok(found.unwrap_or_else(|| "/".to_owned()))
 }

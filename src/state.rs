@@ -212,8 +212,14 @@ impl Store {
         header.config_length = config.len();
         header.digest_length = header.digest.len();
         sys::fs::mkdir(&self.directory, &header.id, 0o700)?;
-        let directory = self.enter(&header.id)?;
-        sys::fs::lock(&directory, true)?;
+        let entered = self.enter(&header.id).and_then(|directory| {
+            sys::fs::lock(&directory, true)?;
+            Ok(directory)
+        });
+        let directory = entered.inspect_err(|_| {
+            // It is empty: with it the container is gone.
+            let _ = sys::fs::unlink(&self.directory, &header.id, true);
+        })?;
         let mut bytes = serde_json::to_vec(&header).map_err(|e| Error::other(Call::Write, e.to_string()))?;
         bytes.push(b'\n');
         for part in [&config, &header.digest] {
@@ -411,19 +417,30 @@ impl Record {
         self.events.iter().rev().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })
     }
 
-    /// A descriptor of init, if it is alive and still the one that was recorded.
-    pub fn alive(&self) -> Option<OwnedFd> {
-        let init = self.init()?;
-        let pidfd = sys::process::pidfd(init.pid).ok()?;
+    /// A descriptor of init, if it is alive and still the one that was recorded. Not to be able to tell is an error: who
+    /// is taken for dead gets deleted.
+    pub fn alive(&self) -> Result<Option<OwnedFd>> {
+        let Some(init) = self.init() else { return Ok(None) };
+        let pidfd = match sys::process::pidfd(init.pid) {
+            // EINVAL: no pid that a process can have; the record was damaged from outside.
+            Err(e) if matches!(e.errno, Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            other => other?,
+        };
         // First the descriptor, then the check: what it refers to can't change any more.
-        let same = boot_id() == self.header.boot && init.is_behind(&pidfd).ok()?;
-        let ended = sys::process::wait_readable(&pidfd, Some(std::time::Duration::ZERO)).unwrap_or(true);
-        (same && !ended).then_some(pidfd)
+        if sys::process::wait_readable(&pidfd, Some(std::time::Duration::ZERO))? || boot_id()? != self.header.boot {
+            return Ok(None);
+        }
+        match init.is_behind(&pidfd) {
+            Ok(same) => Ok(same.then_some(pidfd)),
+            // It has ended, and was waited for, since we asked.
+            Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ESRCH) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The status, from what happened and what lives; `paused` is for who can ask the cgroup.
-    pub fn status(&self) -> Status {
-        if self.init().is_some() && self.alive().is_none() {
+    pub fn status(&self) -> Result<Status> {
+        Ok(if self.init().is_some() && self.alive()?.is_none() {
             Status::Stopped
         } else if self.events.contains(&Event::Started) {
             Status::Running
@@ -431,7 +448,7 @@ impl Record {
             Status::Created
         } else {
             Status::Creating
-        }
+        })
     }
 }
 
@@ -504,8 +521,8 @@ pub fn ending(init: Init, pidfd: &OwnedFd) -> Option<sys::process::Ended> {
 }
 
 /// This boot.
-pub fn boot_id() -> String {
-    sys::fs::read_host("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+pub fn boot_id() -> Result<String> {
+    Ok(sys::fs::read_host("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -519,7 +536,7 @@ mod tests {
     }
 
     fn header(id: &str) -> Header {
-        Header { id: id.into(), bundle: "/b".into(), boot: boot_id(), ..Header::default() }
+        Header { id: id.into(), bundle: "/b".into(), boot: boot_id().unwrap(), ..Header::default() }
     }
 
     #[test]
@@ -536,14 +553,14 @@ mod tests {
     fn status_follows_events_and_life() {
         let (_dir, store) = store();
         let mut record = store.reserve(header("x"), b"{\"a\":\n1}".to_vec()).unwrap();
-        assert_eq!(record.status(), Status::Creating);
+        assert_eq!(record.status().unwrap(), Status::Creating);
         let me = std::process::id() as i32;
         record.note(Event::Init(identify(me, sys::process::pidfd(me).unwrap()).unwrap())).unwrap();
         record.note(Event::Created).unwrap();
         let read = store.read("x").unwrap();
-        assert_eq!((read.status(), read.config), (Status::Created, b"{\"a\":\n1}".to_vec()));
+        assert_eq!((read.status().unwrap(), read.config), (Status::Created, b"{\"a\":\n1}".to_vec()));
         record.note(Event::Started).unwrap();
-        assert_eq!(store.read("x").unwrap().status(), Status::Running);
+        assert_eq!(store.read("x").unwrap().status().unwrap(), Status::Running);
     }
 
     #[test]
@@ -555,7 +572,7 @@ mod tests {
         init.start_time += 1;
         init.inode += 1;
         record.note(Event::Init(init)).unwrap();
-        assert_eq!(record.status(), Status::Stopped);
+        assert_eq!(record.status().unwrap(), Status::Stopped);
     }
 
     #[test]
@@ -584,5 +601,21 @@ mod tests {
         let (header, config, events) = parse(&bytes).unwrap();
         assert_eq!((config, header.digest), (b"{...}".to_vec(), b"d\ng".to_vec()));
         assert_eq!(events, [Event::Created, Event::Started]);
+    }
+
+    #[test]
+    fn no_flipped_bit_is_more_than_another_record_or_none() {
+        let header = Header { config_length: 5, digest_length: 3, ..header("x") };
+        let mut bytes = serde_json::to_vec(&header).unwrap();
+        bytes.extend(b"\n{...}\nd\ng\n{\"init\":{\"pid\":77,\"inode\":5,\"start_time\":9}}\n\"created\"\n");
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1 << bit;
+                if let Some((_, config, events)) = parse(&wrong) {
+                    assert!(config.len() <= wrong.len() && events.len() <= 3, "byte {at}, bit {bit}");
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! `rt check`: everything that is wrong or odd about a config, each at its line. What `create` would refuse is found by
 //! what `create` calls; the lints come on top. Changes nothing, on the host or anywhere.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,8 @@ use oci_spec::runtime::Spec;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::bundle;
 use super::features::able;
+use super::{bundle, say};
 use crate::cli::{self, Global, PlanFlags};
 use crate::error::{Complaints, ConfigError, Rule};
 use crate::plan;
@@ -71,7 +70,7 @@ pub fn check(global: &Global, args: &cli::Check) -> Result<u8> {
     }
     let findings = findings(&subject.raw, &errors, &warnings);
     let text = if args.json { json(&findings)? } else { lines(&subject.name, &findings) };
-    std::io::stdout().write_all(text.as_bytes()).context("check: write")?;
+    say(&text).context("check: write")?;
     Ok(u8::from(!errors.is_empty()))
 }
 

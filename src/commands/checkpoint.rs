@@ -27,7 +27,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub fn checkpoint(global: &Global, args: &Checkpoint, log: &Log) -> Result<()> {
     let store = store(global, false).map_err(missing)?;
     let record = store.lock(&args.id).map_err(missing)?;
-    match status(&record) {
+    match status(&record)? {
         Status::Running | Status::Paused => {}
         other => bail!("container cannot be checkpointed in {} state", other.name()),
     }

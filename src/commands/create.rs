@@ -32,7 +32,8 @@ pub fn create(global: &Global, args: &Create, log: &Log) -> Result<()> {
     }
     let plan = planned.plan.clone();
     let mut made = make(global, &planned, true, &mut watch, log)?;
-    let settled = finish(&args.create, &made).and_then(|()| Ok(made.settle()?));
+    let settled = finish(&args.create, &made)
+        .and_then(|()| made.settle().inspect_err(|_| forget_pid(&args.create)).map_err(Into::into));
     if settled.is_err() {
         made.undo();
         poststop(&planned, global, log);
@@ -129,6 +130,14 @@ pub fn finish(flags: &CreateFlags, made: &Host<'_>) -> Result<()> {
     announce(flags.pidfd_socket.as_deref(), flags.pid_file.as_deref(), made.pid(), made.pidfd()?)
 }
 
+/// The pid file of a container that did not come to be is gone with it.
+pub fn forget_pid(flags: &CreateFlags) {
+    if let Some(path) = &flags.pid_file {
+        // The error that brought us here is the one that counts.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Says who was born, in the places that the caller named.
 pub fn announce(socket: Option<&Path>, file: Option<&Path>, pid: i32, pidfd: &OwnedFd) -> Result<()> {
     if let Some(path) = socket {
@@ -145,9 +154,9 @@ pub fn announce(socket: Option<&Path>, file: Option<&Path>, pid: i32, pidfd: &Ow
 fn write_pid(path: &Path, pid: i32) -> sys::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&draft, pid.to_string()).during(Call::Write)?;
-    std::fs::rename(&draft, path).during(Call::Rename).inspect_err(|_| {
-        // The draft is ours; that it could not be renamed is the error that counts.
+    let written = std::fs::write(&draft, pid.to_string()).during(Call::Write);
+    written.and_then(|()| std::fs::rename(&draft, path).during(Call::Rename)).inspect_err(|_| {
+        // The draft is ours; that it could not be written or renamed is the error that counts.
         let _ = std::fs::remove_file(&draft);
     })
 }

@@ -33,7 +33,7 @@ pub fn delete(global: &Global, args: &Delete, log: &Log) -> Result<()> {
         }
         other => other.map_err(missing)?,
     };
-    match status(&record) {
+    match status(&record)? {
         // Its creator held the lock: it is gone.
         Status::Stopped | Status::Creating => {}
         Status::Created if !bundle::strict(global) => {}
@@ -58,9 +58,9 @@ pub fn remove_ended(made: &Host<'_>, log: &Log) -> Result<()> {
 /// Ends what lives, removes cgroups (which may be open already) and state, runs the poststop hooks. A hook that fails is a
 /// warning.
 pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log) -> Result<()> {
-    let opened = if cgroup.is_none() { host::open_cgroup(&record) } else { None };
+    let opened = if cgroup.is_none() { host::open_cgroup(&record)? } else { None };
     let cgroup = cgroup.or(opened.as_ref());
-    let init = record.alive();
+    let init = record.alive()?;
     // Mostly it has ended by itself, and nobody is left to be killed.
     if init.is_some() || !cgroup.is_none_or(Cgroup::remove_deserted) {
         host::kill_everything(&record, cgroup, libc::SIGKILL).context("cannot end the container's processes")?;
@@ -98,9 +98,9 @@ pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log)
 /// Sends a signal to init, or to everything in the container.
 pub fn signal(record: &Record, signal: i32, all: bool) -> Result<()> {
     if all {
-        return Ok(host::kill_everything(record, host::open_cgroup(record).as_ref(), signal)?);
+        return Ok(host::kill_everything(record, host::open_cgroup(record)?.as_ref(), signal)?);
     }
-    let pidfd = record.alive().context("container not running")?;
+    let pidfd = record.alive()?.context("container not running")?;
     match sys::process::signal(&pidfd, signal) {
         Err(e) if e.errno == Errno::ESRCH => bail!("container not running"),
         other => Ok(other?),

@@ -12,8 +12,6 @@ mod needs;
 mod rights;
 mod security;
 
-use std::io::Write;
-
 use anyhow::{Context, Result};
 use nix::fcntl::AtFlags;
 use nix::unistd::AccessFlags;
@@ -55,7 +53,7 @@ pub fn doctor(global: &Global, args: &cli::Doctor) -> Result<u8> {
         Some(dir) => needs::lines(global, &host, dir)?,
     };
     let text = if args.json { serde_json::to_string_pretty(&lines)? + "\n" } else { line::text(&lines) };
-    std::io::stdout().write_all(text.as_bytes()).context("doctor: write")?;
+    super::say(&text).context("doctor: write")?;
     Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Fail)))
 }
 

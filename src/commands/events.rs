@@ -26,10 +26,10 @@ use crate::sys::{self, Call, Errno};
 /// Prints the statistics once, or everything until the container has ended.
 pub fn events(global: &Global, args: &Events) -> Result<()> {
     let record = store(global, false).and_then(|s| s.read(&args.id)).map_err(missing)?;
-    if matches!(status(&record), Status::Stopped | Status::Creating) {
+    if matches!(status(&record)?, Status::Stopped | Status::Creating) {
         bail!("container not running");
     }
-    let cgroup = host::open_cgroup(&record).context("the container has no cgroup of its own that counts anything")?;
+    let cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own that counts anything")?;
     if args.stats {
         return say(&args.id, "stats", Some(json!(stats(&record, &cgroup)?)));
     }
@@ -37,7 +37,7 @@ pub fn events(global: &Global, args: &Events) -> Result<()> {
 }
 
 fn follow(record: &Record, cgroup: &Cgroup, id: &str, interval: Duration) -> Result<()> {
-    let pidfd = record.alive().context("container not running")?;
+    let pidfd = record.alive()?.context("container not running")?;
     let mut watcher = cgroup.watch()?;
     let mut next = Instant::now();
     loop {

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxCapabilitiesBuilder,
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{bundle, create, foreground, missing, store, unfit};
+use super::{bundle, create, foreground, is_frozen, missing, store, unfit};
 use crate::cgroups::{Below, Cgroup};
 use crate::cli::{Exec, Global};
 use crate::error::ConfigError;
@@ -32,7 +32,7 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8> {
     // A caller that ignores SIGCHLD would have the kernel reap our children before we can.
     sys::process::default_signal(libc::SIGCHLD)?;
     let mut record = store(global, false).and_then(|s| s.share(&args.id)).map_err(missing)?;
-    let cgroup = host::open_cgroup(&record);
+    let cgroup = host::open_cgroup(&record)?;
     may_enter(&record, cgroup.as_ref(), args.ignore_paused)?;
     let digest =
         plan::read_digest(&record.header.digest).context("the container's record has no digest of its config")?;
@@ -79,9 +79,8 @@ fn begin(args: &Exec, entered: &mut Entered<'_>, watch: &mut Watch) -> Result<()
 }
 
 fn may_enter(record: &Record, cgroup: Option<&Cgroup>, ignore_paused: bool) -> Result<()> {
-    let frozen = || cgroup.is_some_and(|c| c.is_frozen().unwrap_or(false));
-    match record.status() {
-        Status::Running | Status::Created if ignore_paused || !frozen() => Ok(()),
+    match record.status()? {
+        Status::Running | Status::Created if ignore_paused || !is_frozen(cgroup)? => Ok(()),
         Status::Running | Status::Created | Status::Paused => {
             bail!("cannot exec in a paused container (use --ignore-paused to override)")
         }

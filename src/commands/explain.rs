@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::bundle;
+use super::{bundle, say};
 use crate::cli::{Explain, Global};
 use crate::log::Log;
 use crate::plan;
@@ -16,8 +16,7 @@ pub fn explain(global: &Global, args: &Explain, log: &Log) -> Result<()> {
     let options = bundle::options(global, &args.plan, "ID", &directory);
     let planned = bundle::plan(raw, &bundle::facts(global, args.facts.as_deref())?, &options, log)?;
     let text = if args.json { format!("{:#}\n", plan::json(&planned.plan)) } else { plan::text(&planned.plan) };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(say(&text)?)
 }
 
 /// For what is said beside the container's own output.

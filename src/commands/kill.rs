@@ -11,7 +11,7 @@ use crate::state::{Record, Status};
 pub fn kill(global: &Global, args: &Kill) -> Result<()> {
     let signal = number(&args.signal).with_context(|| format!("unknown signal {:?}", args.signal))?;
     let record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
-    let status = status(&record);
+    let status = status(&record)?;
     if status == Status::Stopped {
         if args.all {
             // What is left of it may still live when it had no pid namespace of its own.
@@ -23,7 +23,7 @@ pub fn kill(global: &Global, args: &Kill) -> Result<()> {
     delete::signal(&record, signal, everybody)?;
     if signal == libc::SIGKILL && status == Status::Paused {
         // In the freezer of cgroup v1 not even this one arrives.
-        if let Some(cgroup) = host::open_cgroup(&record) {
+        if let Some(cgroup) = host::open_cgroup(&record)? {
             cgroup.thaw()?;
         }
     }

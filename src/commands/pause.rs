@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{missing, status, store};
+use super::{is_frozen, missing, status, store};
 use crate::cgroups::Cgroup;
 use crate::cli::{Global, Pause, Resume};
 use crate::host;
@@ -11,7 +11,7 @@ use crate::state::{Record, Status};
 /// Pauses; comes back when every process stands still. If one doesn't in time, all run again.
 pub fn pause(global: &Global, args: &Pause) -> Result<()> {
     let record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
-    match status(&record) {
+    match status(&record)? {
         Status::Running | Status::Created => {}
         Status::Paused => bail!("container is paused already"),
         Status::Stopped | Status::Creating => bail!("container not running"),
@@ -22,15 +22,15 @@ pub fn pause(global: &Global, args: &Pause) -> Result<()> {
 /// Resumes.
 pub fn resume(global: &Global, args: &Resume) -> Result<()> {
     let record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
-    match status(&record) {
+    match status(&record)? {
         Status::Paused => {}
         // Created and frozen: the status of the specification knows no such thing.
-        Status::Created if cgroup(&record).is_ok_and(|c| c.is_frozen().unwrap_or(false)) => {}
+        Status::Created if is_frozen(Some(&cgroup(&record)?))? => {}
         _ => bail!("container not paused"),
     }
     cgroup(&record)?.thaw().context("cannot resume the container")
 }
 
 fn cgroup(record: &Record) -> Result<Cgroup> {
-    host::open_cgroup(record).context("the container has no cgroup of its own that could be paused")
+    host::open_cgroup(record)?.context("the container has no cgroup of its own that could be paused")
 }

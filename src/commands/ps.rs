@@ -2,11 +2,10 @@
 //! an image's own is not to be trusted.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 
-use super::{missing, status, store};
+use super::{missing, say, status, store};
 use crate::cli::{Global, ListFormat, Ps};
 use crate::host;
 use crate::state::{Record, Status};
@@ -24,7 +23,7 @@ pub fn ps(global: &Global, args: &Ps) -> Result<()> {
     let words =
         args.words.iter().map(|w| w.to_str()).collect::<Option<Vec<_>>>().context("an argument is not UTF-8")?;
     let columns = columns::parse(&words)?;
-    if matches!(status(&record), Status::Creating) {
+    if matches!(status(&record)?, Status::Creating) {
         bail!("container not running");
     }
     let pids = pids(&record)?;
@@ -32,20 +31,19 @@ pub fn ps(global: &Global, args: &Ps) -> Result<()> {
         ListFormat::Json => serde_json::to_string(&pids)?,
         ListFormat::Table => table(&columns, &pids)?,
     };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(say(&text)?)
 }
 
 /// The container's processes as its cgroup lists them; without a cgroup of its own, init and all that descend from it.
 pub fn pids(record: &Record) -> Result<Vec<i32>> {
-    if let Some(cgroup) = host::open_cgroup(record) {
+    if let Some(cgroup) = host::open_cgroup(record)? {
         return match cgroup.pids() {
             // Its directory is gone: it has ended.
             Err(e) if e.errno == sys::Errno::ENOENT => Ok(Vec::new()),
             other => Ok(other?),
         };
     }
-    let Some(init) = record.alive().and(record.init()) else { return Ok(Vec::new()) };
+    let Some(init) = record.alive()?.and(record.init()) else { return Ok(Vec::new()) };
     let parents: Vec<(i32, i32)> = process::all()?.into_iter().map(|p| (p.pid, p.parent)).collect();
     let mut found = BTreeSet::from([init.pid]);
     // A pid can be lower than its parent's, once numbers have wrapped: look until nothing is new.

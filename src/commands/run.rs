@@ -34,9 +34,12 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
     }
     let mut made = create::make(global, &planned, false, &mut watch, log)?;
     let begun = create::finish(&args.create, &made).and_then(|()| {
-        let proxy = notify::Proxy::open(made.record())?;
-        made.start(&mut watch)?;
-        Ok(proxy)
+        let begin = |made: &mut Host<'_>, watch: &mut Watch| {
+            let proxy = notify::Proxy::open(made.record())?;
+            made.start(watch)?;
+            Ok(proxy)
+        };
+        begin(&mut made, &mut watch).inspect_err(|_| create::forget_pid(&args.create))
     });
     let proxy = match begun {
         Ok(proxy) => proxy,
@@ -54,7 +57,11 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
         return proxy.map_or(Ok(()), |proxy| proxy.until_ready(made.pidfd()?, made.pid())).map(|()| 0);
     };
     let terminal = made.terminal.take();
-    let ended = foreground::serve(&signals, made.pidfd()?, terminal, proxy.as_ref())?;
+    let ended = foreground::serve(&signals, made.pidfd()?, terminal, proxy.as_ref()).or_else(|e| {
+        // Nobody is left who would see it end.
+        made.undo();
+        delete::remove_ended(&made, log).and(Err(e))
+    })?;
     if !args.keep {
         delete::remove_ended(&made, log)?;
     }

@@ -23,8 +23,8 @@ fn no_process(record: &Record, strict: bool, log: &Log) -> Result<()> {
         bail!(error);
     }
     log.error(error);
-    host::kill_everything(record, host::open_cgroup(record).as_ref(), libc::SIGKILL)?;
-    if let Some(init) = record.alive() {
+    host::kill_everything(record, host::open_cgroup(record)?.as_ref(), libc::SIGKILL)?;
+    if let Some(init) = record.alive()? {
         host::wait_gone(&init, delete::PATIENCE)?;
     }
     Ok(())
@@ -35,7 +35,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     let mut watch = Watch::new(args.timings.is_some());
     let store = store(global, false).map_err(missing)?;
     let mut record = store.lock(&args.id).map_err(missing)?;
-    match record.status() {
+    match record.status()? {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),
         Status::Creating => bail!("cannot start a container that is still being created"),
@@ -72,7 +72,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
         }
     };
     match failed {
-        None => match (proxy, record.alive()) {
+        None => match (proxy, record.alive()?) {
             (Some(proxy), Some(init)) => {
                 // Until it says that it is ready, others must get at it.
                 let pid = record.init().map_or(0, |i| i.pid);

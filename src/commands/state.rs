@@ -1,16 +1,15 @@
 //! `rt state` and `rt list`: what is known of one container, or of all.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{missing, status, store};
+use super::{missing, say, status, store};
 use crate::cli::{Global, List, ListFormat, State};
 use crate::log::Log;
 use crate::state::{Record, Status};
-use crate::sys::Errno;
+use crate::sys::{self, Errno};
 
 /// The state as callers read it: the spec's properties, and runc's beside them.
 #[derive(Serialize)]
@@ -29,10 +28,10 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(record: &Record) -> Self {
-        let (status, header) = (status(record), &record.header);
+    fn of(record: &Record) -> sys::Result<Self> {
+        let (status, header) = (status(record)?, &record.header);
         let pid = if status == Status::Stopped { 0 } else { record.init().map_or(0, |i| i.pid) };
-        Self {
+        Ok(Self {
             oci_version: header.oci_version.clone(),
             id: header.id.clone(),
             pid,
@@ -42,7 +41,7 @@ impl Shown {
             created: header.created.clone(),
             annotations: header.annotations.clone(),
             owner: owner(header.owner),
-        }
+        })
     }
 }
 
@@ -57,9 +56,8 @@ fn owner(uid: u32) -> String {
 /// Prints one container's state.
 pub fn state(global: &Global, args: &State) -> Result<()> {
     let record = store(global, false).and_then(|s| s.read(&args.id)).map_err(missing)?;
-    let text = serde_json::to_string_pretty(&Shown::of(&record))?;
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+    let text = serde_json::to_string_pretty(&Shown::of(&record)?)?;
+    Ok(say(&format!("{text}\n"))?)
 }
 
 /// Prints all containers. One that can't be read is left out with a warning.
@@ -71,8 +69,8 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Result<()> {
     let mut shown = Vec::new();
     if let Some(store) = &store {
         for id in store.ids()? {
-            match store.read(&id) {
-                Ok(record) => shown.push(Shown::of(&record)),
+            match store.read(&id).and_then(|record| Shown::of(&record)) {
+                Ok(container) => shown.push(container),
                 // Deleted since we read the names.
                 Err(e) if e.errno == Errno::ENOENT => {}
                 Err(e) => log.warn(format!("container {id}: {e}")),
@@ -85,8 +83,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Result<()> {
         (false, ListFormat::Json) => serde_json::to_string(&shown)?,
         (false, ListFormat::Table) => table(&shown),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(say(&text)?)
 }
 
 fn table(shown: &[Shown]) -> String {

@@ -23,11 +23,11 @@ const LIMIT: u64 = 1 << 20;
 /// Sets all of the limits, or none.
 pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
     let mut record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
-    if matches!(status(&record), Status::Stopped | Status::Creating) {
+    if matches!(status(&record)?, Status::Stopped | Status::Creating) {
         bail!("container not running");
     }
     let asked = resources(args)?;
-    let mut cgroup = host::open_cgroup(&record).context("the container has no cgroup of its own to set limits in")?;
+    let mut cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own to set limits in")?;
     let steps = steps(&asked, &cgroup, log)?;
     if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
         && let Some(limit) = asked.pointer("/memory/limit").and_then(Value::as_u64).filter(|n| *n > 0)

@@ -11,7 +11,7 @@ use crate::sys;
 pub fn wait(global: &Global, args: &Wait) -> Result<u8> {
     let record = store(global, false).and_then(|s| s.read(&args.id)).map_err(missing)?;
     let init = record.init().context("container not running")?;
-    let Some(pidfd) = record.alive() else {
+    let Some(pidfd) = record.alive()? else {
         // Nobody keeps exit codes: who was not there when it ended can't know.
         bail!("container not running: its exit code was for its parent");
     };

@@ -95,7 +95,7 @@ pub fn kill_everything(record: &Record, cgroup: Option<&Cgroup>, signal: i32) ->
     if let Some(cgroup) = cgroup {
         cgroup.kill_all(signal)?;
     }
-    match record.alive() {
+    match record.alive()? {
         Some(pidfd) => match sys::process::signal(&pidfd, signal) {
             Err(e) if e.errno != Errno::ESRCH => Err(e),
             _ => Ok(()),
@@ -104,17 +104,28 @@ pub fn kill_everything(record: &Record, cgroup: Option<&Cgroup>, signal: i32) ->
     }
 }
 
-/// The container's cgroups, if it has any that still are there.
-pub fn open_cgroup(record: &Record) -> Option<Cgroup> {
-    let placement: Placement = serde_json::from_value(record.cgroup().clone()).ok()?;
-    if placement.is_none() || !placement.is_ours() { None } else { Cgroup::open(&placement).ok() }
+/// The container's cgroups, if it has any whose trees still are there.
+pub fn open_cgroup(record: &Record) -> sys::Result<Option<Cgroup>> {
+    match serde_json::from_value::<Placement>(record.cgroup().clone()) {
+        Ok(placement) if !placement.is_none() && placement.is_ours() => open(&placement),
+        _ => Ok(None),
+    }
 }
 
-/// Whether the container's cgroup says that it is frozen.
-pub fn is_frozen(record: &Record) -> bool {
-    let placement = serde_json::from_value(record.cgroup().clone()).map(|all: Placement| all.freezer());
-    let cgroup = placement.ok().and_then(|freezer| Cgroup::open(&freezer).ok());
-    cgroup.is_some_and(|c| c.is_frozen().unwrap_or(false))
+/// Whether the container's cgroup says that it is frozen. One that is gone is not.
+pub fn is_frozen(record: &Record) -> sys::Result<bool> {
+    let Ok(placement) = serde_json::from_value::<Placement>(record.cgroup().clone()) else { return Ok(false) };
+    match open(&placement.freezer())?.map_or(Ok(false), |cgroup| cgroup.is_frozen()) {
+        Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Ok(false),
+        other => other,
+    }
+}
+
+fn open(placement: &Placement) -> sys::Result<Option<Cgroup>> {
+    match Cgroup::open(placement) {
+        Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// Removes the container's cgroups.

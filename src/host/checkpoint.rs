@@ -28,7 +28,7 @@ pub fn checkpoint(
     let (images, work) = (directories.images.as_raw_fd(), directories.work.as_raw_fd());
     let mut request = Request::new(kind, choices, images, work);
     request.pid = Some(pid);
-    let cgroup = open_cgroup(record);
+    let cgroup = open_cgroup(record)?;
     request.no_cgroups = cgroup.is_none();
     request.freezer = cgroup.as_ref().and_then(Cgroup::freezer_directory);
     if kind == Kind::Dump {

@@ -62,7 +62,7 @@ pub fn enter<'a>(
     for (index, step) in plan.prepare.iter().enumerate() {
         let done = watch.step(Stage::Prepare, index, || match &step.op {
             HostOp::Approach { below } => {
-                let init = record.alive().ok_or_else(not_running)?;
+                let init = record.alive()?.ok_or_else(not_running)?;
                 let pid = record.init().map_or(0, |i| i.pid);
                 prepared.join = cgroup.as_ref().map(|c| c.join_running(pid, below)).transpose()?;
                 entrance = Some(Entrance::open(pid, init)?);

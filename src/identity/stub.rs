@@ -2,7 +2,7 @@
 //! the kernel opens what the image chose as executable, interpreter or loader (CVE-2019-5736).
 //!
 //! init execs the stub with `argv = [path, args…]`; the stub does `execve(path, args, env)`. If that fails it sends the
-//! errno over the channel, whose descriptor it has made close-on-exec before, and exits 126. Where a seccomp filter does
+//! errno over the channel, whose descriptor it has made close-on-exec before (or else goes no further), and exits 126. Where a seccomp filter does
 //! not let it do so, a quiet form of it just executes and exits.
 
 use std::os::fd::OwnedFd;
@@ -29,16 +29,17 @@ struct Code {
     end: usize,
 }
 
-// mov edi, CHANNEL; mov esi, F_SETFD; mov edx, FD_CLOEXEC; mov eax, SYS_fcntl; syscall
+// mov edi, CHANNEL; mov esi, F_SETFD; mov edx, FD_CLOEXEC; mov eax, SYS_fcntl; syscall; test eax, eax; jnz failed
 // mov rcx, [rsp]; mov rdi, [rsp+8]; lea rsi, [rsp+16]; lea rdx, [rsp+rcx*8+16]; mov eax, SYS_execve; syscall
-// neg eax; sub rsp, 16; mov r8, MESSAGE; mov [rsp], r8; mov [rsp+6], eax
+// failed: neg eax; sub rsp, 16; mov r8, MESSAGE; mov [rsp], r8; mov [rsp+6], eax
 // mov edi, CHANNEL; mov rsi, rsp; mov edx, 10; mov eax, SYS_write; syscall
 // mov edi, 126; mov eax, SYS_exit_group; syscall
 #[cfg(target_arch = "x86_64")]
 const CODE: Code = Code {
     machine: 62,
     bytes: &[
-        0xbf, 0, 0, 0, 0, 0xbe, 2, 0, 0, 0, 0xba, 1, 0, 0, 0, 0xb8, 72, 0, 0, 0, 0x0f, 0x05, //
+        0xbf, 0, 0, 0, 0, 0xbe, 2, 0, 0, 0, 0xba, 1, 0, 0, 0, 0xb8, 72, 0, 0, 0, 0x0f, 0x05, 0x85, 0xc0, 0x75,
+        0x1a, //
         0x48, 0x8b, 0x0c, 0x24, 0x48, 0x8b, 0x7c, 0x24, 8, 0x48, 0x8d, 0x74, 0x24, 16, 0x48, 0x8d, 0x54, 0xcc,
         16, //
         0xb8, 59, 0, 0, 0, 0x0f, 0x05, //
@@ -47,37 +48,38 @@ const CODE: Code = Code {
         0x05, //
         0xbf, 126, 0, 0, 0, 0xb8, 231, 0, 0, 0, 0x0f, 0x05,
     ],
-    channel: &[1, 0x49],
-    message: 0x38,
-    begin: 0x16,
-    executed: 0x30,
-    exit: 0x5c,
-    end: 0x68,
+    channel: &[1, 0x4d],
+    message: 0x3c,
+    begin: 0x1a,
+    executed: 0x34,
+    exit: 0x60,
+    end: 0x6c,
 };
 
-// ldr w0, channel; mov x1, F_SETFD; mov x2, FD_CLOEXEC; mov x8, SYS_fcntl; svc 0
+// ldr w0, channel; mov x1, F_SETFD; mov x2, FD_CLOEXEC; mov x8, SYS_fcntl; svc 0; cbnz w0, failed
 // ldr x3, [sp]; ldr x0, [sp, 8]; add x1, sp, 16; add x2, x1, x3, lsl 3; mov x8, SYS_execve; svc 0
-// neg w4, w0; ldr x5, message; sub sp, sp, 16; str x5, [sp]; stur w4, [sp, 6]
+// failed: neg w4, w0; ldr x5, message; sub sp, sp, 16; str x5, [sp]; stur w4, [sp, 6]
 // ldr w0, channel; mov x1, sp; mov x2, 10; mov x8, SYS_write; svc 0
-// mov x0, 126; mov x8, SYS_exit_group; svc 0; channel: .word; .word 0; message: .quad
+// mov x0, 126; mov x8, SYS_exit_group; svc 0; channel: .word; message: .quad
 #[cfg(target_arch = "aarch64")]
 const CODE: Code = Code {
     machine: 183,
     bytes: &[
-        0x00, 0x03, 0x00, 0x18, 0x41, 0x00, 0x80, 0xd2, 0x22, 0x00, 0x80, 0xd2, 0x28, 0x03, 0x80, 0xd2, //
-        0x01, 0x00, 0x00, 0xd4, 0xe3, 0x03, 0x40, 0xf9, 0xe0, 0x07, 0x40, 0xf9, 0xe1, 0x43, 0x00, 0x91, //
+        0x20, 0x03, 0x00, 0x18, 0x41, 0x00, 0x80, 0xd2, 0x22, 0x00, 0x80, 0xd2, 0x28, 0x03, 0x80, 0xd2, //
+        0x01, 0x00, 0x00, 0xd4, 0xe0, 0x00, 0x00, 0x35, //
+        0xe3, 0x03, 0x40, 0xf9, 0xe0, 0x07, 0x40, 0xf9, 0xe1, 0x43, 0x00, 0x91, //
         0x22, 0x0c, 0x03, 0x8b, 0xa8, 0x1b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xe4, 0x03, 0x00, 0x4b, //
-        0xc5, 0x01, 0x00, 0x58, 0xff, 0x43, 0x00, 0xd1, 0xe5, 0x03, 0x00, 0xf9, 0xe4, 0x63, 0x00, 0xb8, //
+        0xa5, 0x01, 0x00, 0x58, 0xff, 0x43, 0x00, 0xd1, 0xe5, 0x03, 0x00, 0xf9, 0xe4, 0x63, 0x00, 0xb8, //
         0x00, 0x01, 0x00, 0x18, 0xe1, 0x03, 0x00, 0x91, 0x42, 0x01, 0x80, 0xd2, 0x08, 0x08, 0x80, 0xd2, //
         0x01, 0x00, 0x00, 0xd4, 0xc0, 0x0f, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, //
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ],
-    channel: &[0x60],
+    channel: &[0x64],
     message: 0x68,
-    begin: 0x14,
-    executed: 0x2c,
-    exit: 0x54,
-    end: 0x60,
+    begin: 0x18,
+    executed: 0x30,
+    exit: 0x58,
+    end: 0x64,
 };
 
 const BASE: u64 = 0x40_0000;
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_stub_runs_what_it_is_given() {
-        for channel in [None, Some(77)] {
+        for channel in [None, Some(2)] {
             let (_stub, path) = stub_path(channel);
             let script = format!("A=b exec -a /bin/sh {path} sh -c 'echo $0 $1 $A' zero one");
             let out = Command::new("bash").args(["-c", &script]).output().unwrap();
@@ -176,6 +178,15 @@ mod tests {
         let script = format!("exec -a /bin/ls {path} ls /proc/self/fd 9>/dev/null");
         let out = Command::new("bash").args(["-c", &script]).output().unwrap();
         assert!(!String::from_utf8_lossy(&out.stdout).lines().any(|l| l == "9"), "the channel leaked");
+    }
+
+    #[test]
+    fn a_channel_that_cannot_be_closed_is_given_to_nobody() {
+        // The descriptor isn't open: fcntl fails, and nothing may be executed.
+        let (_stub, path) = stub_path(Some(9));
+        let script = format!("exec -a /bin/echo {path} echo executed");
+        let out = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!((out.status.code(), out.stdout.len()), (Some(126), 0));
     }
 
     #[test]

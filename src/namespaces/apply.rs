@@ -9,9 +9,10 @@ use super::netdevices::{Moved, move_device};
 use super::{Birth, HostOp, InitOp, Kind};
 use crate::sys::{self, Call, Errno, Error, Result};
 
-/// Namespaces that the host side opened, to be joined; and devices that it moved into one.
+/// Namespaces that the host side opened, to be joined; devices that it moved into one; and which kinds turned out to be the
+/// runtime's own namespaces after all.
 #[derive(Default)]
-pub struct Opened(Vec<(Kind, OwnedFd)>, Vec<Moved>);
+pub struct Opened(Vec<(Kind, OwnedFd)>, Vec<Moved>, Vec<Kind>);
 
 impl Opened {
     /// Runs one host op; `pid` is init's, once it is born.
@@ -20,6 +21,9 @@ impl Opened {
             HostOp::Open { kind, path } => {
                 let file = sys::fs::open_host(path, OFlag::O_RDONLY)?;
                 check_kind(&file, *kind).map_err(|e| e.at(path))?;
+                if is_own(&file, *kind)? {
+                    self.2.push(*kind);
+                }
                 self.0.push((*kind, file));
                 Ok(())
             }
@@ -60,6 +64,10 @@ impl Opened {
             InitOp::Hostname(name) => sys::cred::set_hostname(name),
             InitOp::Domainname(name) => sys::cred::set_domainname(name),
             InitOp::Loopback => sys::net::loopback_up(),
+            InitOp::Sysctl { key, .. } if self.2.contains(&owner(key)) => {
+                let note = format!("{key} would change the caller's own {} namespace", owner(key).name());
+                Err(Error::new(Call::Write, Errno::EPERM).about(note))
+            }
             InitOp::Sysctl { key, value } => sysctl(key, value),
         }
     }
@@ -85,6 +93,23 @@ fn check_kind(file: impl AsFd, kind: Kind) -> Result<()> {
             Err(Error::new(Call::Setns, Errno::EINVAL).about(format!("is a {is} namespace, not {}", kind.name())))
         }
         Err(_) => Err(Error::new(Call::Setns, Errno::EINVAL).about("is not a namespace")),
+    }
+}
+
+/// Whether a namespace is the one that we are in.
+fn is_own(file: impl AsFd, kind: Kind) -> Result<bool> {
+    let own = sys::fs::open_host(&format!("/proc/self/ns/{}", kind.file()), OFlag::O_RDONLY)?;
+    let (one, other) = (sys::fs::stat(file)?, sys::fs::stat(own)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The kind of namespace that a sysctl belongs to. The config's check lets no others through.
+fn owner(key: &str) -> Kind {
+    match key {
+        "kernel/domainname" => Kind::Uts,
+        _ if key.starts_with("net/") => Kind::Network,
+        _ if key.starts_with("user/") => Kind::User,
+        _ => Kind::Ipc,
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::{Call, During, Errno, Error, Result};
 
@@ -287,10 +288,11 @@ pub fn run_sealed() -> Result<()> {
     Err(execve_fd(&copy, &args, &env))
 }
 
-/// setsid(2); already being a leader is fine.
+/// setsid(2); already being a session's leader is fine, being in the caller's session is not (TIOCSTI).
 pub fn new_session() -> Result<()> {
     match nix::unistd::setsid() {
-        Ok(_) | Err(Errno::EPERM) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(Errno::EPERM) if nix::unistd::getsid(None) == Ok(nix::unistd::getpid()) => Ok(()),
         Err(errno) => Err(Error::new(Call::Setsid, errno)),
     }
 }
@@ -319,10 +321,20 @@ pub fn reset_signals(these: SignalMask) -> Result<()> {
     for number in (1..=libc::SIGRTMAX()).filter(|n| these & 1 << (n - 1) != 0) {
         // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask.
         let default: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: `default` is alive; the old action is not asked for. EINVAL (KILL, STOP, libc's own two) means nothing to reset.
-        unsafe { libc::sigaction(number, &raw const default, std::ptr::null_mut()) };
+        // SAFETY: `default` is alive; the old action is not asked for.
+        match unsafe { libc::sigaction(number, &raw const default, std::ptr::null_mut()) } {
+            0 => {}
+            // KILL, STOP, and the two that libc keeps for itself: nothing to reset.
+            _ if Errno::last() == Errno::EINVAL => {}
+            _ => return Err(Error::last(Call::Sigaction)),
+        }
     }
-    nix::sys::signal::SigSet::empty().thread_set_mask().during(Call::Sigprocmask)
+    set_mask(SigmaskHow::SIG_SETMASK, &SigSet::empty())
+}
+
+/// sigprocmask(2). Not pthread_sigmask(3), whose errors nix takes for success: they are positive numbers.
+fn set_mask(how: SigmaskHow, set: &SigSet) -> Result<()> {
+    nix::sys::signal::sigprocmask(how, Some(set), None).during(Call::Sigprocmask)
 }
 
 /// One signal to its default.
@@ -399,7 +411,7 @@ fn become_program(program: &Program<'_>, path: &CString, args: &[CString], env: 
 
 /// Blocks every signal: a foreground `run` reads them from a descriptor instead.
 pub fn block_signals() -> Result<()> {
-    nix::sys::signal::SigSet::all().thread_block().during(Call::Sigprocmask)
+    set_mask(SigmaskHow::SIG_BLOCK, &SigSet::all())
 }
 
 /// Gives back memory that a process which only waits has no use for: what is free of the heap, and the pages of our

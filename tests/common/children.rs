@@ -56,3 +56,23 @@ fn is_our_zombie(pid: u32) -> bool {
         && fields.get(1) == Some(&std::process::id().to_string().as_str())
         && fields.get(3).is_some_and(|session| *session != own_session)
 }
+
+/// A child of ours that has this pid and does nothing; none while somebody else has it.
+pub fn born_as(pid: i32) -> Option<Pid> {
+    let wanted = [pid];
+    // SAFETY: clone_args is plain numbers, and zero means "nothing asked"; without CLONE_VM this is a fork, and the child
+    // makes one async-signal-safe call for ever. `wanted` and `args` outlive the call.
+    unsafe {
+        let mut args: libc::clone_args = std::mem::zeroed();
+        args.exit_signal = libc::SIGCHLD as u64;
+        args.set_tid = wanted.as_ptr() as u64;
+        args.set_tid_size = 1;
+        match libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) {
+            0 => loop {
+                libc::pause();
+            },
+            -1 => None,
+            born => Some(Pid::from_raw(born as i32)),
+        }
+    }
+}

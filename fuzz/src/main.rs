@@ -1,0 +1,54 @@
+//! `rt-fuzz SEED EXECUTIONS [TARGET...]`: gives damaged input to everything in rt that reads, and asks more than that it
+//! doesn't panic: what was accepted keeps its promises. The corpus is what the tests have: tests/plans, tests/data, and
+//! the texts here.
+
+mod random;
+mod targets;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use random::Random;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
+    let (Some(seed), Some(executions)) = (number(0), number(1)) else {
+        eprintln!("usage: rt-fuzz SEED EXECUTIONS [TARGET...]");
+        return ExitCode::from(2);
+    };
+    // A panic is told once, with what brings it back.
+    std::panic::set_hook(Box::new(|_| {}));
+    let corpus = targets::Corpus::read();
+    let (mut passed, mut failed) = (0, 0);
+    for (name, target) in
+        targets::ALL.iter().filter(|(name, _)| words.len() < 3 || words[2..].iter().any(|w| w == name))
+    {
+        let begun = Instant::now();
+        let broken = (0..executions).find_map(|n| {
+            let mut random = Random(seed.wrapping_mul(0x1_0000_0001).wrapping_add(n));
+            let done = catch_unwind(AssertUnwindSafe(|| target(&mut random, &corpus)));
+            let why = match done {
+                Ok(Ok(())) => return None,
+                Ok(Err(why)) => why,
+                Err(panic) => {
+                    panic.downcast::<String>().map_or_else(|_| "panic".into(), |text| format!("panic: {text}"))
+                }
+            };
+            Some(format!("execution {n} with seed {seed}: {why}"))
+        });
+        match broken {
+            None => {
+                passed += 1;
+                println!("{name}: {executions} executions, {} ms", begun.elapsed().as_millis());
+            }
+            Some(why) => {
+                failed += 1;
+                println!("FAILED {name}: {why}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, 0 skipped");
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
