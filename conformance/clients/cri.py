@@ -1,0 +1,3 @@
+import client
+class Cri(client.Client):
+    name = "cri"

@@ -1,0 +1,56 @@
+"""dockerd with its own containerd, and the docker command of the same package."""
+
+import json
+import os
+import signal
+
+import client
+import pages
+import program
+
+CONF = "/etc/docker/daemon.json"
+DOCKER = "/usr/bin/docker"
+BIN = "/usr/local/bin"
+
+
+class Docker(client.Client):
+    """dockerd starts with the page's file alone; then the peers are added, and it is told to read it again."""
+
+    name = "docker"
+
+    def start(self, runtimes, image):
+        client.write(CONF, pages.file_of("docker.md", CONF))
+        driver = "systemd" if client.systemd() else "cgroupfs"
+        path = f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+        self.dockerd = self.daemon(["dockerd", "--exec-opt", f"native.cgroupdriver={driver}", "--data-root", "/var/lib/docker"],
+                                   env=dict(os.environ, PATH=path))
+        program.until(self.answers, "dockerd answers", limit=60)
+        self.default = program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip()
+        self.peers = {name: {"path": path} for name, path in client.RUNTIMES.items() if name in runtimes and name != "runc"}
+        self.make_default("rt")
+        program.run([DOCKER, "load", "-q", "-i", image])
+
+    def answers(self):
+        """Is dockerd there?"""
+        if self.dockerd.poll() is not None:
+            raise SystemExit(f"dockerd ended: {self.scratch}/docker-dockerd.log")
+        return program.run([DOCKER, "version"], status="any").status == 0
+
+    def make_default(self, runtime):
+        """Changes the default runtime, and the program that BuildKit takes for runc."""
+        conf = json.loads(pages.file_of("docker.md", CONF))
+        conf["runtimes"].update(self.peers)
+        conf["default-runtime"] = runtime
+        client.write(CONF, json.dumps(conf))
+        self.dockerd.send_signal(signal.SIGHUP)
+        program.until(lambda: program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip() == runtime,
+                      f"dockerd takes {runtime} as default")
+        link = f"{BIN}/runc"
+        os.symlink(client.RUNTIMES[runtime], f"{link}.new")
+        os.rename(f"{link}.new", link)
+
+    def command(self, runtime):
+        return [DOCKER]
+
+    def run_options(self, runtime):
+        return ["--runtime", runtime]
