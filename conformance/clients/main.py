@@ -66,7 +66,7 @@ class Result:
 
 def attempt(scenario, manager, runtime, scratch):
     """Runs one scenario with one runtime."""
-    case, started = Case(manager, runtime, scratch), time.monotonic()
+    case, started = Case(manager, runtime, scratch, scenario.network), time.monotonic()
     try:
         scenario.function(case)
         verdict, reason = "ok", ""

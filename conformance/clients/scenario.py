@@ -24,8 +24,8 @@ SCENARIOS = []
 class Scenario:
     """A row of the table, for one client."""
 
-    def __init__(self, function, client, exclusive, slow):
-        self.function, self.client, self.exclusive, self.slow = function, client, exclusive, slow
+    def __init__(self, function, client, exclusive, slow, network):
+        self.function, self.client, self.exclusive, self.slow, self.network = function, client, exclusive, slow, network
         self.name = function.__name__.replace("_", "-")
 
     @property
@@ -34,12 +34,13 @@ class Scenario:
         return f"{self.client} {self.name}"
 
 
-def scenario(*clients, exclusive=False, slow=False):
+def scenario(*clients, exclusive=False, slow=False, network=False):
     """Registers a function as a scenario of these clients. `exclusive`: nothing else may run meanwhile; `slow`: not
-    part of the quick run."""
+    part of the quick run; `network`: it is about what the manager does unasked, a network; the others do without, for
+    making one takes longer than all the rest of a container."""
 
     def register(function):
-        SCENARIOS.extend(Scenario(function, client, exclusive, slow) for client in clients)
+        SCENARIOS.extend(Scenario(function, client, exclusive, slow, network) for client in clients)
         return function
 
     return register
@@ -69,10 +70,10 @@ class Case:
     numbers = itertools.count(1)
     lock = threading.Lock()
 
-    def __init__(self, client, runtime, scratch):
+    def __init__(self, client, runtime, scratch, network=False):
         with Case.lock:
             number = next(Case.numbers)
-        self.client, self.runtime = client, runtime
+        self.client, self.runtime, self.network = client, runtime, network
         self.name = f"c{number}"  # of nothing else in this world
         self.dir = f"{scratch}/{self.name}"
         os.mkdir(self.dir, 0o755)
@@ -118,7 +119,9 @@ class Case:
         """The words between `run` or `create` and the image."""
         name = self.fresh()
         self.afterwards(self.remove, name)
-        return name, ["--name", name, *self.client.run_options(self.runtime), *options]
+        asked = self.network or any(word in ("--network", "--pod", "-p") for word in options)
+        without = [] if asked else ["--network", "none"]
+        return name, ["--name", name, *self.client.run_options(self.runtime), *without, *options]
 
     def remove(self, name):
         """Removes a container, if it is there."""
