@@ -74,6 +74,7 @@ def make(path, name, command=("sh",)):
     config = {
         "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
         "config": {"Env": [PATH], "Cmd": list(command)},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "busybox"}],
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(root).hexdigest()}"]},
     }
     layout = Layout(path)

@@ -135,15 +135,13 @@ def print_verdicts(scenarios, runtimes, results):
     return cells.count("FAIL")
 
 
-def start(kinds, runtimes, scratch):
-    """Starts the clients; returns them by name."""
+def start(managers, kinds, runtimes, scratch):
+    """Starts the clients, and adds them by name."""
     archive = image.make(f"{scratch}/image.tar", IMAGE)
     image.make(f"{scratch}/pause.tar", "localhost/pause:1", ["sleep", "2147483647"])
-    managers = {}
     for kind in kinds:
         managers[kind.name] = kind(scratch)
         managers[kind.name].start(runtimes, archive)
-    return managers
 
 
 def main():
@@ -157,8 +155,9 @@ def main():
     names = args.client or ([] if args.start or args.soak else {s.client for s in scenarios})
     scratch = tempfile.mkdtemp(prefix="clients.", dir="/mnt")  # the world's own
     shutil.copy(args.rt, client.RT)
-    managers = start([kind for kind in CLIENTS if kind.name in names or not names], runtimes, scratch)
+    managers = {}
     try:
+        start(managers, [kind for kind in CLIENTS if kind.name in names or not names], runtimes, scratch)
         if args.start:
             return program.subprocess.call(["sh", "-c", args.start])
         if args.soak:
@@ -168,7 +167,7 @@ def main():
         for manager in reversed(managers.values()):
             manager.stop()
         if args.keep_logs:
-            shutil.copytree(scratch, args.keep_logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("c*-*", "*.tar"))
+            shutil.copytree(scratch, args.keep_logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("c[0-9]*", "*.tar"))
     print_table(scenarios, runtimes, results)
     return 1 if print_verdicts(scenarios, runtimes, results) else 0
 

@@ -117,7 +117,11 @@ class Terminal:
         while self.read() and self.child.poll() is None and time.monotonic() < deadline:
             pass
         try:
-            Outcome(self.argv, self.child.wait(timeout=10 * PATIENCE), self.text, "").expect(status)
+            outcome = Outcome(self.argv, self.child.wait(timeout=10 * PATIENCE), self.text, "")
+            if status != "any":
+                outcome.expect(status)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"it never ended: {self.text[-300:]!r}") from None
         finally:
             self.close()
 

@@ -1,7 +1,8 @@
 //! `linux.resources` → limits: what is asked for, in our own words, whatever the hierarchy. Pure.
 //!
-//! Zeros are read as docker means them: "leave as it is" (blockIO.weight 0, cpu.shares 0, memory.limit 0 …), but a
-//! `pids.limit` of 0 is a limit when a container is made. Devices are elsewhere (`devices.rs`).
+//! Zeros are read as engines mean them: "leave as it is" (blockIO.weight 0, cpu.shares 0, memory.limit 0 …). A
+//! `pids.limit` of 0 is what podman makes of `--pids-limit -1`: no limit. Only by the letter of the specification
+//! (`--strict`) it is one. Devices are elsewhere (`devices.rs`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +18,10 @@ use crate::error::ConfigError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The cgroup is new: what is not set has the kernel's default.
-    Create,
+    Create {
+        /// A `pids.limit` of 0 is a limit.
+        strict: bool,
+    },
     /// The container runs: what is not set stays.
     Update,
 }
@@ -194,7 +198,7 @@ impl Limits<'_> {
             (Some(Amount::Max), Some(Amount::Of(swap))) => {
                 self.complain("memory/swap", format!("{swap} cannot be a limit while memory.limit is none (-1)"));
             }
-            (None, Some(Amount::Of(_))) if self.purpose == Purpose::Create => {
+            (None, Some(Amount::Of(_))) if self.purpose != Purpose::Update => {
                 self.complain("memory/swap", "memory and swap together cannot be limited without memory.limit");
             }
             (None, Some(_)) => self.ask("memory/swap", Limit::Memory { limit, swap }),
@@ -273,7 +277,7 @@ impl Limits<'_> {
 
     fn pids(&mut self, limit: i64) {
         match u64::try_from(limit) {
-            Ok(0) if self.purpose == Purpose::Update => {}
+            Ok(0) if self.purpose != (Purpose::Create { strict: true }) => {}
             Ok(n) => self.ask("pids/limit", Limit::Pids(Amount::Of(n))),
             Err(_) => self.ask("pids/limit", Limit::Pids(Amount::Max)),
         }

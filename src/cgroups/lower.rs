@@ -45,8 +45,8 @@ pub struct Resources {
     pub warnings: Vec<ConfigError>,
 }
 
-/// Lowers a new container's cgroup.
-pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Lowered {
+/// Lowers a new container's cgroup; `strict`: by the letter of the specification.
+pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mut Vec<ConfigError>) -> Lowered {
     let linux = spec.linux().as_ref();
     let nothing = LinuxResources::default();
     let resources = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&nothing);
@@ -54,7 +54,7 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     let placement = place::lower(path, facts, id, complaints);
     let mut prepare = create(&placement, path.is_some());
     let undelegated = |limit: &Limit| rootless::is_undelegated(limit, &placement, facts);
-    let (mut lowered, left_out) = lower_all(resources, &placement, POINTER, Purpose::Create, &undelegated, complaints);
+    let (mut lowered, left_out) = lower_all(resources, &placement, POINTER, Purpose::Create { strict }, &undelegated, complaints);
     lowered.warnings.extend(rootless::warning(&left_out, facts));
     if placement.is_none() {
         return Lowered { placement, prepare, adopt: Vec::new(), warnings: lowered.warnings };

@@ -94,7 +94,7 @@ fn bandwidth(
         // The kernel keeps the period by itself …
         (Some(quota), None) => Some(quota.v2()),
         // … but not the quota; a new cgroup has none.
-        (None, Some(period)) if purpose == Purpose::Create => Some(format!("max {period}")),
+        (None, Some(period)) if purpose != Purpose::Update => Some(format!("max {period}")),
         _ => None,
     };
     let mut writes: Vec<FileValue> = max.map(|value| FileValue::new("cpu.max", value)).into_iter().collect();

@@ -86,7 +86,7 @@ mod tests {
         let spec: Spec =
             serde_json::from_value(json!({"ociVersion": "1.2.0", "linux": {"resources": resources}})).unwrap();
         let mut complaints = Vec::new();
-        let lowered = lower(&spec, facts, "box", &mut complaints);
+        let lowered = lower(&spec, facts, "box", false, &mut complaints);
         let words = |errors: &[crate::error::ConfigError]| errors.iter().map(ToString::to_string).collect();
         (lowered.prepare.iter().map(|s| s.op.to_string()).collect(), words(&lowered.warnings), words(&complaints))
     }

@@ -19,8 +19,8 @@ const PATH: &str = "/linux/cgroupsPath";
 /// There is one tree.
 const TREE: usize = 0;
 
-/// Lowers a new container's cgroup, to be made by systemd.
-pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Lowered {
+/// Lowers a new container's cgroup, to be made by systemd; `strict`: by the letter of the specification.
+pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mut Vec<ConfigError>) -> Lowered {
     let none = Lowered { placement: Placement::none(), prepare: Vec::new(), adopt: Vec::new(), warnings: Vec::new() };
     let linux = spec.linux().as_ref();
     let asked = linux.and_then(|l| l.cgroups_path().as_ref()).map(|p| p.to_string_lossy().into_owned());
@@ -36,7 +36,7 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
     let dir = placement.trees[TREE].dir();
     let nothing = LinuxResources::default();
     let resources = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&nothing);
-    let limits = cgroups::lower_resources(resources, &placement, POINTER, Purpose::Create, complaints);
+    let limits = cgroups::lower_resources(resources, &placement, POINTER, Purpose::Create { strict }, complaints);
 
     let why = "systemd is asked before anything is made, so that its silence leaves nothing behind";
     let mut prepare = vec![Step::default(why, Op::Bus { tree: TREE, of: unit.of })];
@@ -171,7 +171,7 @@ mod tests {
         let spec = json!({"ociVersion": "1.2.0", "annotations": annotations,
                           "linux": {"cgroupsPath": path, "resources": resources}});
         let mut complaints = Vec::new();
-        let lowered = lower(&serde_json::from_value(spec).unwrap(), facts, "box", &mut complaints);
+        let lowered = lower(&serde_json::from_value(spec).unwrap(), facts, "box", false, &mut complaints);
         if complaints.is_empty() {
             return Ok(lowered);
         }
