@@ -56,6 +56,8 @@ def memory(part):
     return total
 
 
+# Parents that belong to the manager, and the storage podman mounts once.
+LASTING = ("/default", "/docker", "/libpod_parent", "/k8s.io", "/containers/storage/overlay")
 # What comes and goes by itself.
 FLEETING = ("aardvark-dns", "strace", "systemd", "(sd-", "podman", "containerd-shim", "dockerd", "containerd ")
 
@@ -64,6 +66,8 @@ def difference(before, after):
     """{kind: what is new}, without programs that are the manager's own."""
     new = {kind: after[kind] - before[kind] for kind in after}
     new["processes"] = {p for p in new["processes"] if not any(name in p for name in FLEETING)}
+    for kind in ("mounts", "cgroups"):
+        new[kind] = {path for path in new[kind] if not path.endswith(LASTING)}
     return {kind: sorted(things) for kind, things in new.items() if things}
 
 

@@ -192,7 +192,9 @@ def seccomp_by_default(c):
 
 @scenario("containerd")
 def a_user_namespace_maps_ids(c):
-    same(ctr_run(c, ["cat", "/proc/self/uid_map"], "--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", "--snapshotter", "native")[1].split(), ["0", "100000", "65536"])
+    first = str(100000 + 65536 * int(c.name[1:]))  # ctr makes a snapshot with these ids, and can't make it twice
+    same(ctr_run(c, ["cat", "/proc/self/uid_map"], "--rm", "--uidmap", f"0:{first}:65536", "--gidmap", f"0:{first}:65536",
+                 "--snapshotter", "native")[1].split(), ["0", first, "65536"])
 
 
 @scenario("containerd")
