@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
+.PHONY: help build run check test conformance budget clients clients-soak vm-clients bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -35,6 +35,15 @@ bench: build ## Time rt beside Debian's crun and runc, and draw it: target/bench
 	@conformance/bench/run --json target/bench.json
 	@scripts/need gnuplot-nox python3
 	@conformance/bench/charts target/bench.json target
+
+clients: build ## Real podman, docker, containerd, buildah with rt, beside crun and runc (root)
+	@conformance/clients/run
+
+clients-soak: build ## Many short containers; rt killed at many points: nothing may remain (root)
+	@conformance/clients/run --soak --kills --runtime rt
+
+vm-clients: build ## The same real programs, the newest ones, in that machine (root)
+	@conformance/clients/vm
 
 vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it runs (root)
 	@conformance/vm/build

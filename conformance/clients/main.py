@@ -38,9 +38,11 @@ def arguments():
     parser.add_argument("--runtime", action="append", choices=list(client.RUNTIMES), help="default: all three")
     parser.add_argument("--only", action="append", metavar="NAME", help="scenarios whose name contains this")
     parser.add_argument("--quick", action="store_true", help="without those that take long")
+    parser.add_argument("--verbose", action="store_true", help="say each result as it comes")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--jobs", type=int, default=4, help="scenarios at a time (default 4)")
-    parser.add_argument("--soak", action="store_true", help="many short containers, and rt killed at every point, instead")
+    parser.add_argument("--soak", action="store_true", help="many short containers instead of scenarios")
+    parser.add_argument("--kills", action="store_true", help="the runtime killed at many points instead (also a peer: --runtime)")
     parser.add_argument("--keep-logs", metavar="DIR", help="copy the daemons' logs there at the end")
     parser.add_argument("--start", metavar="COMMAND", help="start the clients, then run this instead of scenarios")
     return parser.parse_args()
@@ -80,7 +82,7 @@ def attempt(scenario, manager, runtime, scratch):
     return Result(verdict, reason, time.monotonic() - started)
 
 
-def run_all(scenarios, managers, runtimes, jobs, scratch):
+def run_all(scenarios, managers, runtimes, jobs, scratch, verbose):
     """{(scenario, runtime): Result}: together what can be, then the exclusive ones one after another."""
     pairs = [(s, runtime) for s in scenarios for runtime in runtimes]
     results, lock = {}, threading.Lock()
@@ -89,7 +91,7 @@ def run_all(scenarios, managers, runtimes, jobs, scratch):
         result = attempt(pair[0], managers[pair[0].client], pair[1], scratch)
         with lock:
             results[pair] = result
-            progress(len(results), len(pairs), pair)
+            progress(len(results), len(pairs), pair, result if verbose else None)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, [pair for pair in pairs if not pair[0].exclusive]))
@@ -99,9 +101,11 @@ def run_all(scenarios, managers, runtimes, jobs, scratch):
     return results
 
 
-def progress(done, total, pair):
-    """One line that moves, for people only."""
-    if sys.stderr.isatty():
+def progress(done, total, pair, result):
+    """A line that stays, if asked for; else one that moves, for people only."""
+    if result:
+        print(f"{done} of {total} {result.verdict:4} {pair[1]:4} {pair[0].row} {result.seconds:.0f} s {result.reason}", file=sys.stderr, flush=True)
+    elif sys.stderr.isatty():
         print(f"\r\033[K{done} of {total}: {pair[0].row}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
@@ -115,8 +119,17 @@ def print_table(scenarios, runtimes, results):
         print(f"{s.row:{width}}" + "".join(f"{cell.verdict:>6}" for cell in cells) + "".join(f"   {r}" for r in reasons))
 
 
+def hold_to_the_peers(scenarios, runtimes, results):
+    """What a peer can do here is not impossible here."""
+    for s in scenarios:
+        mine = results[s, runtimes[0]]
+        if mine.verdict == "-" and any(results[s, peer].verdict == "ok" for peer in runtimes[1:]):
+            mine.verdict = "FAIL"
+
+
 def print_verdicts(scenarios, runtimes, results):
     """What failed, and the totals of the runtime under test (the first). Returns how many scenarios fail the run."""
+    hold_to_the_peers(scenarios, runtimes, results)
     for runtime in runtimes:
         failed = [s for s in scenarios if results[s, runtime].verdict == "FAIL"]
         if failed:
@@ -152,7 +165,7 @@ def main():
         print("\n".join(s.row for s in scenarios))
         return 0
     runtimes = [name for name in client.RUNTIMES if not args.runtime or name in args.runtime]
-    names = args.client or ([] if args.start or args.soak else {s.client for s in scenarios})
+    names = args.client or ([] if args.start or args.soak or args.kills else {s.client for s in scenarios})
     scratch = tempfile.mkdtemp(prefix="clients.", dir="/mnt")  # the world's own
     shutil.copy(args.rt, client.RT)
     managers = {}
@@ -160,9 +173,9 @@ def main():
         start(managers, [kind for kind in CLIENTS if kind.name in names or not names], runtimes, scratch)
         if args.start:
             return program.subprocess.call(["sh", "-c", args.start])
-        if args.soak:
-            return soak.main(managers, scratch)
-        results = run_all(scenarios, managers, runtimes, args.jobs, scratch)
+        if args.soak or args.kills:
+            return soak.main(managers, scratch, args.soak, runtimes[0] if args.kills else None)
+        results = run_all(scenarios, managers, runtimes, args.jobs, scratch, args.verbose)
     finally:
         for manager in reversed(managers.values()):
             manager.stop()

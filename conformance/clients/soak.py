@@ -150,9 +150,10 @@ def probes(manager):
         case.close()
 
 
-def main(managers, scratch):
-    """All of it; the exit status tells."""
-    outcomes = list(soaks(managers)) + list(kills.kills(managers, scratch))
+def main(managers, scratch, soaking, victim):
+    """The soaks and the kills, as asked; the exit status tells."""
+    outcomes = list(soaks(managers)) if soaking else []
+    outcomes += kills.kills(managers, scratch, victim) if victim else []
     failed = [name for name, fine in outcomes if not fine]
     for name in failed:
         print(f"failed: {name}")

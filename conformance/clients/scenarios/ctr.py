@@ -242,6 +242,20 @@ def a_shim_that_was_killed_leaves_what_can_be_removed(c):
 
 
 @scenario("containerd")
+def checkpoint_and_restore(c):
+    from scenarios.only_podman import checkpointed
+    name = start(c, script="i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done")
+    program.until(lambda: execute(c, name, "cat /count", status="any"), "it counts")
+    reference = f"localhost/{c.name}/checkpoint:1"
+    checkpointed(c.outcome("container", "checkpoint", "--rw", "--task", "--image", name, reference, status="any"))
+    c.afterwards(lambda: c.cli("image", "rm", reference, status="any"))
+    count = int(execute(c, name, "cat /count"))
+    remove(c, name)
+    c.cli("container", "restore", "--rw", "--live", name, reference)
+    program.until(lambda: int(execute(c, name, "cat /count") or 0) > count, "it counts on")
+
+
+@scenario("containerd")
 def a_spec_is_kept(c):
     name = start(c, "--label", "a=b")
     info = json.loads(c.cli("container", "info", name))
