@@ -13,7 +13,7 @@ from scenario import IMAGE
 
 JOBS = 8
 # Where the callers let rt keep its state.
-STATES = ("/run/rt", "/run/runc", "/run/containerd/runc", "/run/docker/runtime-runc", "/run/docker/containerd", "/run/containerd/io.containerd.runtime.v2.task")
+STATES = ("/run/rt", "/run/runc", "/run/containerd/runc", "/run/docker/runtime-runc", "/run/containerd/io.containerd.runtime.v2.task")
 
 
 def processes():

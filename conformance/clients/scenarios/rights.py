@@ -95,7 +95,8 @@ def no_new_privileges(c):
 @scenario("podman", "docker")
 def seccomp_by_default(c):
     same(status(c, "Seccomp"), "2")
-    c.run("unshare -U true", status=None)
+    if c.client.name == "docker":  # podman lets everybody make user namespaces
+        c.run("unshare -U true", status=None)
 
 
 @scenario("podman", "docker")
