@@ -21,19 +21,27 @@ class Docker(client.Client):
     def start(self, runtimes, image):
         client.write(CONF, pages.file_of("docker.md", CONF))
         driver = "systemd" if client.systemd() else "cgroupfs"
-        path = f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
-        self.dockerd = self.daemon(["dockerd", "--exec-opt", f"native.cgroupdriver={driver}", "--data-root", "/var/lib/docker"],
-                                   env=dict(os.environ, PATH=path))
-        program.until(self.answers, "dockerd answers", limit=60)
+        self.argv = ["dockerd", "--exec-opt", f"native.cgroupdriver={driver}", "--data-root", "/var/lib/docker"]
+        self.tries = 3  # it gives its containerd fifteen seconds to come up, which a busy machine may not have
+        self.begin()
+        program.until(self.answers, "dockerd answers", limit=90)
         self.default = program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip()
         self.peers = {name: {"path": path} for name, path in client.RUNTIMES.items() if name in runtimes and name != "runc"}
         self.make_default("rt")
         program.run([DOCKER, "load", "-q", "-i", image])
 
+    def begin(self):
+        """Starts dockerd; BuildKit finds its runtime in this PATH."""
+        self.tries -= 1
+        self.dockerd = self.daemon(self.argv, env=dict(os.environ, PATH=f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"))
+
     def answers(self):
         """Is dockerd there?"""
         if self.dockerd.poll() is not None:
-            raise SystemExit(f"dockerd ended: {self.scratch}/docker-dockerd.log")
+            if not self.tries:
+                with open(f"{self.scratch}/docker-dockerd.log") as log:
+                    raise SystemExit(f"dockerd ended: {program.last_words(log.read())}")
+            self.begin()
         return program.run([DOCKER, "version"], status="any").status == 0
 
     def make_default(self, runtime):
