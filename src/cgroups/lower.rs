@@ -54,7 +54,8 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mu
     let placement = place::lower(path, facts, id, complaints);
     let mut prepare = create(&placement, path.is_some());
     let undelegated = |limit: &Limit| rootless::is_undelegated(limit, &placement, facts);
-    let (mut lowered, left_out) = lower_all(resources, &placement, POINTER, Purpose::Create { strict }, &undelegated, complaints);
+    let (mut lowered, left_out) =
+        lower_all(resources, &placement, POINTER, Purpose::Create { strict }, &undelegated, complaints);
     lowered.warnings.extend(rootless::warning(&left_out, facts));
     if placement.is_none() {
         return Lowered { placement, prepare, adopt: Vec::new(), warnings: lowered.warnings };

@@ -40,8 +40,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
 
     let spaces = namespaces::lower::lower(spec, facts, &mut complaints);
     let lower_cgroup = if options.systemd { cgroups::systemd::lower } else { cgroups::lower };
-    let cgroup =
-        (!options.no_cgroups).then(|| lower_cgroup(spec, facts, &options.id, options.strict, &mut complaints));
+    let cgroup = (!options.no_cgroups).then(|| lower_cgroup(spec, facts, &options.id, options.strict, &mut complaints));
     let placement = cgroup.as_ref().map_or_else(Placement::none, |c| c.placement.clone());
     let profile = lower_seccomp(spec, &mut complaints);
     let program = profile.as_ref().and_then(|p| compile(p, &mut complaints));
