@@ -174,7 +174,8 @@ fn filter(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
     let interpreter = Interpreter::new(program.instructions()).map_err(|e| format!("{e:?}: {damaged}"))?;
     for _ in 0..8 {
         let args = [(); 6].map(|()| random.next() >> random.below(64));
-        let arch = *random.one(&[0xc000_003e, 0x4000_0003, 0xc000_00b7, random.next() as u32]);
+        let strange = random.next() as u32;
+        let arch = *random.one(&[0xc000_003e, 0x4000_0003, 0xc000_00b7, strange]);
         interpreter.run(&Data { nr: random.below(600) as u32, arch, instruction_pointer: 0, args });
     }
     Ok(())
@@ -234,7 +235,8 @@ fn sysctl(random: &mut Random, _: &Corpus) -> Result<(), String> {
 
 /// What is understood is said in the same bytes.
 fn talk(random: &mut Random, _: &Corpus) -> Result<(), String> {
-    let from: &[u8] = random.one(&[&[1u8][..], &[2, 1, 0, 0, 0], &[3], &[4, 3, 1, 0, 5, 0, 2, 0, 0, 0, b'x'], &[5]]);
+    const HEARD: [&[u8]; 5] = [&[1], &[2, 1, 0, 0, 0], &[3], &[4, 3, 1, 0, 5, 0, 2, 0, 0, 0, b'x'], &[5]];
+    let from = *random.one(&HEARD);
     let bytes = random::bytes(random, from);
     if let Some(heard) = HostSays::decode(&bytes, Vec::new())
         && heard.encode() != bytes
