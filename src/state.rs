@@ -11,13 +11,17 @@
 //! ```
 //! A line without its newline was never finished and does not count. The lock is a flock on the directory itself.
 
+mod init;
+
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::{self, Call, Errno, Error, Result};
+
+pub use init::{Init, boot_id, ending, identify};
 
 /// The largest record that is read.
 const LIMIT: usize = 64 << 20;
@@ -76,17 +80,6 @@ pub struct Ahead {
     pub poststart: bool,
     /// There are poststop hooks.
     pub poststop: bool,
-}
-
-/// Who init is: enough to never take a stranger for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Init {
-    /// Its pid as the runtime sees it.
-    pub pid: i32,
-    /// The inode of its pidfd (unique per boot since Linux 6.9), else 0.
-    pub inode: u64,
-    /// Its start time in clock ticks after boot.
-    pub start_time: u64,
 }
 
 /// What happened to a container.
@@ -465,64 +458,6 @@ pub fn parse(bytes: &[u8]) -> Option<(Header, Vec<u8>, Vec<Event>)> {
     let events = events[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let events = events.map(serde_json::from_slice).collect::<std::result::Result<_, _>>().ok()?;
     Some((header, config.to_vec(), events))
-}
-
-impl Init {
-    /// Whether this descriptor is of that process, in the boot in which it was recorded.
-    fn is_behind(&self, pidfd: impl AsFd) -> Result<bool> {
-        match inode(pidfd)? {
-            0 => Ok(self.inode == 0 && start_time(self.pid)? == self.start_time),
-            inode => Ok(inode == self.inode),
-        }
-    }
-}
-
-/// Says who a process is.
-pub fn identify(pid: i32, pidfd: impl AsFd) -> Result<Init> {
-    Ok(Init { pid, inode: inode(pidfd)?, start_time: start_time(pid)? })
-}
-
-/// The inode of a pidfd where it is unique (it has a filesystem of its own), else 0.
-fn inode(pidfd: impl AsFd) -> Result<u64> {
-    const PIDFS_MAGIC: i64 = 0x5049_4446;
-    match sys::fs::filesystem(&pidfd)? {
-        PIDFS_MAGIC => Ok(sys::fs::stat(&pidfd)?.st_ino),
-        _ => Ok(0),
-    }
-}
-
-fn start_time(pid: i32) -> Result<u64> {
-    stat_field(pid, 22)
-}
-
-/// A numeric field of /proc/PID/stat; the name before them may hold anything.
-fn stat_field(pid: i32, number: usize) -> Result<u64> {
-    let text = sys::fs::read_host(&format!("/proc/{pid}/stat"))?;
-    let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = after.split_whitespace().nth(number - 3).and_then(|f| f.parse().ok());
-    field.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/{pid}/stat")))
-}
-
-/// How init ended, as far as the kernel can tell somebody who is not its parent: from the pidfd once it has been reaped
-/// (Linux 6.15), until then from what is left of it in /proc. `pidfd` was opened while it lived.
-pub fn ending(init: Init, pidfd: &OwnedFd) -> Option<sys::process::Ended> {
-    // Between the two there is a moment in which neither knows.
-    for _ in 0..100 {
-        if let Some(ended) = sys::process::ended(pidfd) {
-            return Some(ended);
-        }
-        let status = stat_field(init.pid, 52).ok().filter(|_| start_time(init.pid) == Ok(init.start_time));
-        if let Some(status) = status {
-            return Some(sys::process::Ended::of_status(status as i32));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    None
-}
-
-/// This boot.
-pub fn boot_id() -> Result<String> {
-    Ok(sys::fs::read_host("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 #[cfg(test)]

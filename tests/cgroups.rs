@@ -112,7 +112,7 @@ fn lowered(path: &str, resources: Value, facts: &Facts) -> Lowered {
     let spec = json!({"ociVersion": "1.2.0", "linux": {"cgroupsPath": path, "resources": resources}});
     let spec: Spec = serde_json::from_value(spec).unwrap();
     let mut complaints = Vec::new();
-    let lowered = lower(&spec, facts, "id", false, &mut complaints);
+    let lowered = lower(&spec, facts, "id", true, &mut complaints);
     assert_eq!(complaints, []);
     lowered
 }

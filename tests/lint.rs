@@ -51,8 +51,11 @@ fn trace(name: &str, bundle: &mut Bundle) -> Option<Seen> {
     done.success().then(|| Seen { name: name.to_owned(), host, init: lines(init).until_workload() })
 }
 
+/// A name, and what makes the default bundle another one.
+type Variant = (&'static str, fn(&mut Bundle));
+
 /// Bundles that take other steps than the default one.
-const VARIANTS: [(&str, fn(&mut Bundle)); 8] = [
+const VARIANTS: [Variant; 8] = [
     ("default", |_| {}),
     ("read-only root", |bundle| _ = bundle.set("/root/readonly", json!(true))),
     ("user namespace", |bundle| {
@@ -148,7 +151,17 @@ fn mounts(trace: &Trace, found: &mut Vec<String>) {
     let by_name = trace.calls("move_mount").filter(|call| !call.contains("MOVE_MOUNT_F_EMPTY_PATH"));
     found.extend(by_name.map(|call| format!("L6 {call}")));
     let by_name = trace.calls("move_mount").filter(|call| !call.contains("MOVE_MOUNT_T_EMPTY_PATH"));
-    found.extend(by_name.map(|call| format!("L6 {call}")));
+    let elsewhere = by_name.filter(|call| !onto_our_own(trace, call));
+    found.extend(elsewhere.map(|call| format!("L6 {call}")));
+}
+
+/// Whether a mount is put onto one name in the root of a filesystem that we have just made, where nobody can have put a link.
+fn onto_our_own(trace: &Trace, call: &str) -> bool {
+    let words: Vec<&str> = call.split(['(', ',', ')']).map(str::trim).collect();
+    let (Some(directory), Some(name)) = (words.get(3), words.get(4)) else { return false };
+    let before = trace.0.iter().take_while(|line| *line != call);
+    let made = before.filter(|line| line.ends_with(&format!(" = {directory}"))).last();
+    !name.contains('/') && !call.contains("T_SYMLINKS") && made.is_some_and(|line| line.starts_with("fsmount("))
 }
 
 /// L3, L4, L5: after the pivot nothing is opened under /proc by its name; no name of the image is given whole.

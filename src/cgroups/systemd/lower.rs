@@ -171,7 +171,7 @@ mod tests {
         let spec = json!({"ociVersion": "1.2.0", "annotations": annotations,
                           "linux": {"cgroupsPath": path, "resources": resources}});
         let mut complaints = Vec::new();
-        let lowered = lower(&serde_json::from_value(spec).unwrap(), facts, "box", false, &mut complaints);
+        let lowered = lower(&serde_json::from_value(spec).unwrap(), facts, "box", true, &mut complaints);
         if complaints.is_empty() {
             return Ok(lowered);
         }

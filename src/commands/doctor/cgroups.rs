@@ -147,9 +147,13 @@ pub fn systemd(host: &Host) -> Line {
 }
 
 /// Whether a control file is there: the kernel's configuration and its command line have a say in that. Looked for at the
-/// mount point and in the cgroups right below it.
-pub fn has_file(version: Version, mountpoint: &str, file: &str) -> bool {
+/// mount point and in the cgroups right below it; `None`: there is no cgroup below, and the root has fewer files than others.
+pub fn has_file(version: Version, mountpoint: &str, file: &str) -> Option<bool> {
     let there = |dir: &str| may(&format!("{dir}/{file}"), AccessFlags::F_OK).is_ok();
-    let below = || std::fs::read_dir(mountpoint).into_iter().flatten().flatten();
-    version == Version::V1 && there(mountpoint) || below().any(|entry| entry.path().to_str().is_some_and(there))
+    if version == Version::V1 && there(mountpoint) {
+        return Some(true);
+    }
+    let entries = std::fs::read_dir(mountpoint).into_iter().flatten().flatten();
+    let below: Vec<_> = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).collect();
+    (!below.is_empty()).then(|| below.iter().any(|entry| entry.path().to_str().is_some_and(there)))
 }

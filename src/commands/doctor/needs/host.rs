@@ -55,9 +55,15 @@ impl Needs<'_> {
         };
         let there = |file: &&FileValue| cgroups::has_file(place.version, &place.mountpoint, &file.file);
         let one_will_do = matches!(op, Op::FirstOf { .. });
-        let lost: Vec<&str> = files.iter().filter(|file| !there(file)).map(|file| file.file.as_str()).collect();
+        let unseen = files.iter().any(|file| there(file).is_none());
+        let lost: Vec<&str> =
+            files.iter().filter(|file| there(file) == Some(false)).map(|file| file.file.as_str()).collect();
         let all: Vec<&str> = files.iter().map(|file| file.file.as_str()).collect();
         let look = look(SUBJECT, name, format!("{} in {}", all.join(", "), place.mountpoint));
+        if unseen {
+            let remedy = "look again when something runs in a cgroup";
+            return vec![look.note("no cgroup in which it could be seen", remedy)];
+        }
         if lost.is_empty() || one_will_do && lost.len() < files.len() {
             return vec![look.ok("there")];
         }
