@@ -332,7 +332,11 @@ pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
     numbers.sort_unstable();
     for run in numbers.chunk_by(|a, b| a + 1 == *b) {
         // SAFETY: close_range(2) of exactly the numbers that we owned a moment ago; their owners have given them up.
-        unsafe { libc::syscall(libc::SYS_close_range, run[0], run[run.len() - 1], 0) };
+        if unsafe { libc::syscall(libc::SYS_close_range, run[0], run[run.len() - 1], 0) } != 0 {
+            // One by one, then: a lock among them would be held by two.
+            // SAFETY: as above, and nothing was closed yet.
+            run.iter().for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(*fd) }));
+        }
     }
 }
 
