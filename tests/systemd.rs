@@ -121,7 +121,7 @@ fn resources() -> Value {
         "cpu": {"shares": 512, "quota": 50000, "period": 20000, "cpus": "0", "mems": "0"},
         "pids": {"limit": 100},
         "blockIO": {"weight": 200},
-        "unified": {"memory.high": "200001536", "memory.min": "4096"}
+        "unified": {"memory.high": "201326592", "memory.min": "4096"}
     })
 }
 
@@ -184,7 +184,7 @@ fn the_scope_is_what_crun_s_is() {
     for (file, value) in [
         ("memory.max", "268435456"),
         ("memory.swap.max", "268435456"),
-        ("memory.high", "200001536"),
+        ("memory.high", "201326592"),
         ("memory.min", "4096"),
         ("cpu.max", "50000 20000"),
         ("cpuset.cpus", "0"),
