@@ -402,7 +402,9 @@ fn a_slice_can_hold_a_container_too() {
     let place = format!("/sys/fs/cgroup/rttest.slice/{unit}/container/cgroup.procs");
     assert_eq!(common::cgroups::value(Path::new(&place)), held.pid().to_string());
     held.rt(&["delete", "--force", &held.id]).run().ok();
-    assert_eq!(shown(&unit)["ActiveState"], "inactive");
+    // systemd hears of the last process's end when it comes to it.
+    let ended = wait_until(patience(), || (shown(&unit)["ActiveState"] == "inactive").then_some(()));
+    assert!(ended.is_some(), "{} is {}", unit, shown(&unit)["ActiveState"]);
 }
 
 #[test]
