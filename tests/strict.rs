@@ -140,12 +140,15 @@ fn a_container_without_a_process_ends_at_start_and_strictly_stays() {
 }
 
 #[test]
-fn a_pids_limit_of_zero_is_none_and_strictly_a_limit() {
-    // podman --pids-limit -1 sends 0, and means that there is no limit.
+fn a_pids_limit_of_zero_is_a_limit_but_podman_s_is_none() {
     let mut bundle = Bundle::new("strict-pids");
     bundle.set("/linux/resources", json!({"pids": {"limit": 0}})).args(["/probe", "fork-sleep", "3"]);
-    assert_eq!(bundle.run().ok().stdout, "3 done\n");
     // Joining a cgroup is not forking: the container starts, and can fork nothing.
+    assert_eq!(bundle.run().ok().stdout, "0 EAGAIN\n");
+    assert_eq!(strict_run(&bundle).ok().stdout, "0 EAGAIN\n");
+    // podman --pids-limit -1 sends 0, and means that there is no limit.
+    bundle.set("/annotations", json!({"io.container.manager": "libpod"}));
+    assert_eq!(bundle.run().ok().stdout, "3 done\n");
     assert_eq!(strict_run(&bundle).ok().stdout, "0 EAGAIN\n");
 }
 

@@ -1,15 +1,15 @@
 //! `linux.resources` → limits: what is asked for, in our own words, whatever the hierarchy. Pure.
 //!
 //! Zeros are read as engines mean them: "leave as it is" (blockIO.weight 0, cpu.shares 0, memory.limit 0 …). A
-//! `pids.limit` of 0 is what podman makes of `--pids-limit -1`: no limit. Only by the letter of the specification
-//! (`--strict`) it is one. Devices are elsewhere (`devices.rs`).
+//! `pids.limit` of 0 is a limit, as the specification says; except when podman asks, which makes that of
+//! `--pids-limit -1`. Devices are elsewhere (`devices.rs`).
 
 use std::collections::HashMap;
 use std::fmt;
 
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxRdma, LinuxResources,
-    LinuxThrottleDevice,
+    LinuxThrottleDevice, Spec,
 };
 
 use crate::error::ConfigError;
@@ -19,12 +19,37 @@ use crate::error::ConfigError;
 pub enum Purpose {
     /// The cgroup is new: what is not set has the kernel's default.
     Create {
-        /// A `pids.limit` of 0 is a limit.
-        strict: bool,
+        /// What a `pids.limit` of 0 is.
+        no_pids: NoPids,
     },
     /// The container runs: what is not set stays.
     Update,
 }
+
+/// What a `pids.limit` of 0 means to whoever wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPids {
+    /// That nothing may be forked.
+    Limit,
+    /// That there is no limit.
+    Unlimited,
+}
+
+impl NoPids {
+    /// By the letter (`strict`) always a limit; otherwise what the manager that wrote the config means by it.
+    pub(super) fn of(spec: &Spec, strict: bool) -> Self {
+        let manager = spec.annotations().as_ref().and_then(|all| all.get(MANAGER));
+        match manager.map(String::as_str) {
+            Some(PODMAN) if !strict => NoPids::Unlimited,
+            _ => NoPids::Limit,
+        }
+    }
+}
+
+/// The annotation in which a manager names itself.
+const MANAGER: &str = "io.container.manager";
+/// As podman does.
+const PODMAN: &str = "libpod";
 
 /// A number, or no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +302,7 @@ impl Limits<'_> {
 
     fn pids(&mut self, limit: i64) {
         match u64::try_from(limit) {
-            Ok(0) if self.purpose != (Purpose::Create { strict: true }) => {}
+            Ok(0) if self.purpose != (Purpose::Create { no_pids: NoPids::Limit }) => {}
             Ok(n) => self.ask("pids/limit", Limit::Pids(Amount::Of(n))),
             Err(_) => self.ask("pids/limit", Limit::Pids(Amount::Max)),
         }

@@ -14,7 +14,7 @@ use crate::step::{Origin, Step};
 use crate::sys::Errno;
 
 use super::devices::{self, DeviceRules};
-use super::limits::{self, Amount, Asked, Limit, Purpose};
+use super::limits::{self, Amount, Asked, Limit, NoPids, Purpose};
 use super::op::Op;
 use super::place::{self, Placement, Version};
 use super::{v1, v2};
@@ -54,8 +54,14 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mu
     let placement = place::lower(path, facts, id, complaints);
     let mut prepare = create(&placement, path.is_some());
     let undelegated = |limit: &Limit| rootless::is_undelegated(limit, &placement, facts);
-    let (mut lowered, left_out) =
-        lower_all(resources, &placement, POINTER, Purpose::Create { strict }, &undelegated, complaints);
+    let (mut lowered, left_out) = lower_all(
+        resources,
+        &placement,
+        POINTER,
+        Purpose::Create { no_pids: NoPids::of(spec, strict) },
+        &undelegated,
+        complaints,
+    );
     lowered.warnings.extend(rootless::warning(&left_out, facts));
     if placement.is_none() {
         return Lowered { placement, prepare, adopt: Vec::new(), warnings: lowered.warnings };

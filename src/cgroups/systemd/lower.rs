@@ -6,7 +6,7 @@
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
-use super::super::limits::Purpose;
+use super::super::limits::{NoPids, Purpose};
 use super::super::lower::{self as cgroups, Lowered, POINTER};
 use super::super::op::Op;
 use super::super::place::{Place, Placement, Version};
@@ -36,7 +36,13 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, strict: bool, complaints: &mu
     let dir = placement.trees[TREE].dir();
     let nothing = LinuxResources::default();
     let resources = linux.and_then(|l| l.resources().as_ref()).unwrap_or(&nothing);
-    let limits = cgroups::lower_resources(resources, &placement, POINTER, Purpose::Create { strict }, complaints);
+    let limits = cgroups::lower_resources(
+        resources,
+        &placement,
+        POINTER,
+        Purpose::Create { no_pids: NoPids::of(spec, strict) },
+        complaints,
+    );
 
     let why = "systemd is asked before anything is made, so that its silence leaves nothing behind";
     let mut prepare = vec![Step::default(why, Op::Bus { tree: TREE, of: unit.of })];
