@@ -109,9 +109,10 @@ impl Init<'_> {
         self.run_stage(Stage::Enter, &plan.enter)?;
         self.run_stage(Stage::Become, &plan.become_)?;
         // While it waits it holds no directory, no mount and no namespace of anybody.
-        self.baggage.rootfs = Rootfs::new(Sources::default());
+        let rootfs = std::mem::replace(&mut self.baggage.rootfs, Rootfs::new(Sources::default()));
+        let join = self.baggage.join.iter_mut().flat_map(crate::cgroups::Join::give_up);
+        sys::fs::close_all(rootfs.give_up().chain(join));
         self.baggage.namespaces = Opened::default();
-        self.baggage.join = None;
         let ready = InitSays::Ready { terminal: self.terminal.take(), stamps: std::mem::take(&mut self.stamps) };
         channel.say(&ready)?;
         drop(ready);

@@ -291,14 +291,17 @@ impl Store {
 
     /// Forgets a container: its files, then its directory. Strange names in it stay, and are an error.
     pub fn remove(&self, id: &str, directory: &OwnedFd) -> Result<()> {
-        // The record last: a crash in between leaves a container that can still be deleted.
-        let notify = format!("{NOTIFY_DIR}/{NOTIFY_SOCKET}");
-        for (name, is_dir) in [(START_SOCKET, false), (&notify, false), (NOTIFY_DIR, true), ("record", false)] {
-            match sys::fs::unlink(directory, name, is_dir) {
-                Err(e) if e.errno != Errno::ENOENT => return Err(e.at(&self.path)),
-                _ => {}
-            }
+        let forget = |name: &str, is_dir| match sys::fs::unlink(directory, name, is_dir) {
+            Err(e) if e.errno != Errno::ENOENT => Err(e.at(&self.path)),
+            _ => Ok(()),
+        };
+        forget(START_SOCKET, false)?;
+        if forget(NOTIFY_DIR, true).is_err() {
+            forget(&format!("{NOTIFY_DIR}/{NOTIFY_SOCKET}"), false)?;
+            forget(NOTIFY_DIR, true)?;
         }
+        // The record last: a crash in between leaves a container that can still be deleted.
+        forget("record", false)?;
         sys::fs::unlink(&self.directory, id, true).map_err(|e| e.at(&self.path))
     }
 
@@ -342,7 +345,7 @@ fn make_all(path: &str) -> Result<()> {
 impl Record {
     fn read(directory: OwnedFd) -> Result<Record> {
         let damaged = || Error::new(Call::Read, Errno::EBADMSG).about("record is damaged; delete --force removes it");
-        let bytes = match sys::fs::read(&directory, "record", LIMIT) {
+        let bytes = match sys::fs::read_regular(&directory, "record", LIMIT) {
             // A directory without a record: its maker was ended in between.
             Err(e) if e.errno == Errno::ENOENT => return Err(damaged()),
             other => other?,
@@ -353,15 +356,23 @@ impl Record {
 
     /// Appends an event: one write.
     pub fn note(&mut self, event: Event) -> Result<()> {
-        let mut line = serde_json::to_vec(&event).map_err(|e| Error::other(Call::Write, e.to_string()))?;
-        line.push(b'\n');
+        self.note_all(vec![event])
+    }
+
+    /// Appends events that come together: one write.
+    pub fn note_all(&mut self, events: Vec<Event>) -> Result<()> {
+        let mut lines = Vec::new();
+        for event in &events {
+            serde_json::to_writer(&mut lines, event).map_err(|e| Error::other(Call::Write, e.to_string()))?;
+            lines.push(b'\n');
+        }
         let file = match self.file.take() {
             Some(file) => file,
             None => append(self.directory()?, OFlag::empty())?,
         };
-        sys::fs::write_fd(&file, &line).map_err(|e| e.at("record"))?;
+        sys::fs::write_fd(&file, &lines).map_err(|e| e.at("record"))?;
         self.file = Some(file);
-        self.events.push(event);
+        self.events.extend(events);
         Ok(())
     }
 

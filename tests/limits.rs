@@ -189,14 +189,6 @@ fn pids_limits() {
 }
 
 #[test]
-fn podman_run_without_a_pids_limit_can_fork() {
-    // `--pids-limit -1` comes as 0; by the letter it would be a limit, see strict.rs.
-    let mut bundle = Bundle::new("pids-zero");
-    bundle.set("/linux/resources", json!({"pids": {"limit": 0}})).args(["/probe", "fork-sleep", "3"]);
-    assert_eq!(bundle.run().ok().stdout, "3 done\n");
-}
-
-#[test]
 fn cpusets() {
     let cpuset = |value: Value| json!({ "cpu": value });
     hold(

@@ -74,7 +74,7 @@ impl Tree {
         self.write("cgroup.freeze", "1")?;
         loop {
             // Reading it is what arms the event.
-            if number_of(&cgroup::read_again(events.as_fd()).map_err(|e| self.blame(e))?, "frozen") == Some(1) {
+            if number_of(&cgroup::read_values(events.as_fd()).map_err(|e| self.blame(e))?, "frozen") == Some(1) {
                 return Ok(());
             }
             let now = Instant::now();

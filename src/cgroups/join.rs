@@ -52,12 +52,17 @@ pub struct Join {
 
 impl Drop for Join {
     fn drop(&mut self) {
-        let Join { files, into, or_else } = self;
-        fs::close_all(files.drain(..).chain(into.take()).chain(or_else.take()));
+        fs::close_all(self.give_up());
     }
 }
 
 impl Join {
+    /// Gives up all that is open, to be closed with more.
+    pub fn give_up(&mut self) -> impl Iterator<Item = OwnedFd> {
+        let Join { files, into, or_else } = self;
+        std::mem::take(files).into_iter().chain(into.take()).chain(or_else.take())
+    }
+
     /// The directory for `CLONE_INTO_CGROUP`, if there is a v2 tree.
     pub fn into_fd(&self) -> Option<BorrowedFd<'_>> {
         self.into.as_ref().map(AsFd::as_fd)

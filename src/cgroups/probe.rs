@@ -19,11 +19,11 @@ struct Mount {
 /// Reads the trees of the host that we run on.
 pub fn trees() -> sys::Result<CgroupTrees> {
     let mountinfo = read("/proc/self/mountinfo")?;
-    let own = read("/proc/self/cgroup")?;
+    let own = fs::read_piece("/proc/self/cgroup")?;
     let mut trees = parse(&mountinfo, &own);
     if let Some(v2) = &mut trees.v2 {
         let file = format!("{}/cgroup.controllers", v2.mountpoint.trim_end_matches('/'));
-        match read(&file) {
+        match fs::read_piece(&file) {
             Ok(text) => v2.controllers = words(&text),
             // Another mount lies on top of it, as inside a container that got the host's /sys.
             Err(e) if e.errno == Errno::ENOENT => trees.v2 = None,

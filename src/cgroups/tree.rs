@@ -84,8 +84,14 @@ impl Tree {
         self.write_at(&self.file(file), value)
     }
 
-    /// Reads the control file at `path` (from the mount point).
+    /// Reads the control file at `path` (from the mount point), which is no list of processes.
     pub(super) fn read_at(&self, path: &str) -> sys::Result<String> {
+        let file = cgroup::open_to_read(self.mount(), path).map_err(|e| self.blame(e))?;
+        cgroup::read_values(file.as_fd()).map_err(|e| self.blame(e.about(path)))
+    }
+
+    /// Reads a list of processes at `path` (from the mount point).
+    pub(super) fn list_at(&self, path: &str) -> sys::Result<String> {
         let file = cgroup::open_to_read(self.mount(), path).map_err(|e| self.blame(e))?;
         cgroup::read_again(file.as_fd()).map_err(|e| self.blame(e.about(path)))
     }

@@ -124,6 +124,7 @@ fn root_of(plan: &Plan) -> String {
 
 /// The options that come from flags that `create`, `run` and `explain` share.
 pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> Options {
+    let strict = strict(global);
     Options {
         id: id.to_owned(),
         bundle: bundle.to_string_lossy().into_owned(),
@@ -133,8 +134,8 @@ pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> O
         preserve_fds: flags.preserve_fds,
         listen_fds: listen_fds(),
         listen_names: listen_names(),
-        strict: strict(global),
-        umask: sys::cred::current_umask(),
+        strict,
+        umask: if strict { sys::cred::current_umask() } else { 0 },
         no_cgroups: global.cgroups() == CgroupManager::Disabled,
         notify: None,
         systemd: global.cgroups() == CgroupManager::Systemd,

@@ -12,7 +12,7 @@ use crate::hooks::{self, Point};
 use crate::host::{self, Host, Order, Prepared, Trouble};
 use crate::init::{self, Baggage};
 use crate::log::Log;
-use crate::plan::{HostOp, Options, Plan};
+use crate::plan::{HostOp, InitOp, Options, Plan};
 use crate::rootfs::Rootfs;
 use crate::state::{Header, NOTIFY_DIR, Status};
 use crate::step::Stage;
@@ -67,7 +67,9 @@ pub fn make<'p>(
         sys::process::run_sealed()?;
     }
     // Descriptors that the workload was promised pass through us; nothing that we run in between gets them.
-    sys::fs::close_from(3, true)?;
+    if planned.plan.start.iter().any(|s| matches!(s.op, InitOp::CloseFds { from: 4.. })) {
+        sys::fs::close_from(3, true)?;
+    }
     sys::cred::umask(0o022);
     // A caller that ignores SIGCHLD would have the kernel reap our children before we can.
     sys::process::default_signal(libc::SIGCHLD)?;

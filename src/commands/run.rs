@@ -65,6 +65,8 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
     if !args.keep {
         delete::remove_ended(&made, log)?;
     }
+    // With the process all is closed that it holds; nothing of it needs to be closed before.
+    std::mem::forget(made);
     Ok(ended.code() as u8)
 }
 

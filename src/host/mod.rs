@@ -56,6 +56,15 @@ pub struct Prepared {
     pub ignored: sys::process::SignalMask,
 }
 
+impl Prepared {
+    /// Init has its own by now.
+    fn give_up(self) {
+        let Self { join, sources, stub, .. } = self;
+        let join = join.into_iter().flat_map(|mut join| join.give_up().collect::<Vec<_>>());
+        sys::fs::close_all(join.chain(sources.give_up()).chain(stub));
+    }
+}
+
 /// What went wrong: the step, who asked for it, and the call.
 #[derive(Debug)]
 pub struct Trouble {
@@ -261,6 +270,7 @@ impl Host<'_> {
                 }
                 self.channel = Some(ours);
                 self.record.note(Event::Init(identity?))?;
+                prepared.give_up();
                 Ok(())
             }
         }
@@ -324,8 +334,7 @@ impl Host<'_> {
 
     /// Lets the workload run; waits for execve, or says why there was none.
     pub fn start(&mut self, watch: &mut Watch) -> Result<(), Trouble> {
-        self.record.note(Event::Created)?;
-        self.record.note(Event::Started)?;
+        self.record.note_all(vec![Event::Created, Event::Started])?;
         self.say(HostSays::Start)?;
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
         let (header, pid) = (&self.record.header, self.pid());

@@ -23,10 +23,10 @@ impl Sources {
         match op {
             HostOp::OpenRoot { path } => self.root = Some(open_root(path)?),
             HostOp::OpenSource { slot, path, tree, shared } => {
-                let source = sys::mount::clone_tree(sys::fs::cwd(), path, *tree)?;
-                if !shared {
-                    receive_only(&source, *tree)?;
-                }
+                let source = match shared {
+                    true => sys::mount::clone_tree(sys::fs::cwd(), path, *tree)?,
+                    false => sys::mount::clone_tree_with(sys::fs::cwd(), path, *tree, RECEIVE_ONLY)?,
+                };
                 self.put(*slot, source);
             }
             HostOp::MakeSource { slot, kind, source, options } => {
@@ -42,6 +42,11 @@ impl Sources {
         Ok(())
     }
 
+    /// Gives up all that is open, to be closed together.
+    pub fn give_up(self) -> impl Iterator<Item = OwnedFd> {
+        self.root.into_iter().chain(self.slots.into_iter().flatten())
+    }
+
     fn put(&mut self, slot: usize, source: OwnedFd) {
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
@@ -53,16 +58,11 @@ impl Sources {
 /// The rootfs as a detached tree. It must be a directory, and private, for pivot_root wants no shared mounts about it.
 fn open_root(path: &str) -> Result<OwnedFd> {
     let directory = sys::fs::open_host(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let tree = sys::mount::clone_tree(&directory, "", true).map_err(|e| e.about(path))?;
-    receive_only(&tree, true)?;
-    Ok(tree)
+    sys::mount::clone_tree_with(&directory, "", true, RECEIVE_ONLY).map_err(|e| e.about(path))
 }
 
 /// Mounts made on the host later still arrive, ours never go out.
-fn receive_only(tree: &OwnedFd, recursive: bool) -> Result<()> {
-    let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-    sys::mount::set_attributes(tree, slave, recursive)
-}
+const RECEIVE_ONLY: Attributes = Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE };
 
 /// The container's root while init builds it.
 pub struct Rootfs {
@@ -81,19 +81,17 @@ pub struct Rootfs {
 /// How many descriptors may wait to be closed.
 const SPENT: usize = 64;
 
-impl Drop for Rootfs {
-    fn drop(&mut self) {
-        let Rootfs { sources, root, null, empty, parent, spent, on_top: _ } = self;
-        let held = std::mem::take(sources).root.into_iter().chain(root.take().map(OwnedFd::from));
-        let more = null.take().into_iter().chain(empty.take()).chain(parent.take().map(|(_, fd)| fd));
-        sys::fs::close_all(held.chain(more).chain(spent.drain(..)));
-    }
-}
-
 impl Rootfs {
     /// Takes over what the host side opened.
     pub fn new(sources: Sources) -> Self {
         Self { sources, root: None, on_top: false, null: None, empty: None, parent: None, spent: Vec::new() }
+    }
+
+    /// Gives up all that is open, to be closed together.
+    pub fn give_up(self) -> impl Iterator<Item = OwnedFd> {
+        let Rootfs { sources, root, null, empty, parent, spent, on_top: _ } = self;
+        let one_by_one = [root.map(OwnedFd::from), null, empty, parent.map(|(_, fd)| fd)];
+        sources.give_up().chain(one_by_one.into_iter().flatten()).chain(spent)
     }
 
     /// The root, once it is attached.
@@ -131,7 +129,8 @@ impl Rootfs {
     pub fn apply(&mut self, op: &InitOp) -> Result<()> {
         if !matches!(op, InitOp::Device(_) | InitOp::Link { .. }) {
             // It may put something else there.
-            self.parent = None;
+            let parent = self.parent.take().map(|(_, fd)| fd);
+            self.spent.extend(parent);
         }
         match op {
             InitOp::Open(op) => self.sources.apply(op),
@@ -168,6 +167,7 @@ impl Rootfs {
                 other => other?,
             };
             sys::mount::attach(&tree, &place)?;
+            self.spent.push(place);
         }
         self.root = Some(if path.is_some() { Root::new(tree) } else { Root::detached(tree) });
         Ok(())

@@ -80,8 +80,7 @@ fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
 /// Makes the tree at `path` read-only: a clone of itself, changed before it is attached, on the very inode that was found.
 pub(super) fn readonly(rootfs: &mut Rootfs, path: &str) -> Result<()> {
     let Some(target) = target(rootfs.root()?, path)? else { return Ok(()) };
-    let tree = sys::mount::clone_tree(&target, "", true)?;
-    sys::mount::set_attributes(&tree, READ_ONLY, true)?;
+    let tree = sys::mount::clone_tree_with(&target, "", true, READ_ONLY)?;
     sys::mount::attach(&tree, &target).map_err(|e| e.about(path))?;
     rootfs.spend([target, tree]);
     Ok(())

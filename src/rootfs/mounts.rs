@@ -14,8 +14,17 @@ use crate::sys::{self, Call, Errno, Error, Result};
 /// The magic number of procfs, see statfs(2).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
+/// Descriptors that have done their work.
+type Spent = Vec<OwnedFd>;
+
 /// Makes `mount`.
 pub(super) fn mount(rootfs: &mut Rootfs, mount: &Mount) -> Result<()> {
+    let spent = make(rootfs, mount).map_err(|e| e.at(&mount.target))?;
+    rootfs.spend(spent);
+    Ok(())
+}
+
+fn make(rootfs: &mut Rootfs, mount: &Mount) -> Result<Spent> {
     match &mount.what {
         What::Bind { slot } => {
             let source = rootfs.take(*slot)?;
@@ -34,20 +43,21 @@ pub(super) fn mount(rootfs: &mut Rootfs, mount: &Mount) -> Result<()> {
         What::Cgroup2 { directory } => {
             let target = rootfs.root()?.make_dir(&mount.target)?;
             let own = sys::mount::clone_tree(sys::fs::cwd(), directory, false)?;
-            finish(rootfs.root()?, &own, &target, mount)
+            finish(rootfs.root()?, own, target, mount)
         }
         What::Change => {
             let there = rootfs.root()?.find(&mount.target)?;
-            change(rootfs.root()?, &there, mount)
+            change(rootfs.root()?, &there, mount)?;
+            Ok(vec![there])
         }
     }
-    .map_err(|e| e.at(&mount.target))
 }
 
 /// Attributes, attach, propagation: the order in which they can't be seen half done.
-fn finish(root: &Root, tree: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Result<()> {
-    attributes(tree, mount)?;
-    attach(root, tree, target, mount)
+fn finish(root: &Root, tree: OwnedFd, target: OwnedFd, mount: &Mount) -> Result<Spent> {
+    attributes(&tree, mount)?;
+    attach(root, &tree, &target, mount)?;
+    Ok(vec![tree, target])
 }
 
 /// Attaches a mount that has its attributes. Propagation comes after, for below a shared mount everything first is shared;
@@ -88,7 +98,7 @@ fn change(root: &Root, there: &OwnedFd, mount: &Mount) -> Result<()> {
 }
 
 /// A file wants a file under it, anything else a directory.
-fn bind(root: &Root, mount: &Mount, source: OwnedFd) -> Result<()> {
+fn bind(root: &Root, mount: &Mount, source: OwnedFd) -> Result<Spent> {
     let stat = sys::fs::stat(&source)?;
     let target = if sys::fs::kind(&stat) == SFlag::S_IFDIR {
         root.make_dir(&mount.target)?
@@ -103,7 +113,7 @@ fn bind(root: &Root, mount: &Mount, source: OwnedFd) -> Result<()> {
         );
     }
     guard_proc(&source, &target, mount)?;
-    finish(root, &source, &target, mount)
+    finish(root, source, target, mount)
 }
 
 /// A place for a mount like that of `source`; a directory, if there is none.
@@ -131,16 +141,17 @@ fn guard_proc(source: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Result<()> {
     Ok(())
 }
 
-fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
+fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
     let What::Filesystem { kind, source, options, plain, classic, copy_up, relabel } = &mount.what else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let target = directory(root, &mount.target, *plain)?;
     if let Some(flags) = classic {
-        return by_mount_2(root, mount, &target, *flags);
+        by_mount_2(root, mount, &target, *flags)?;
+        return Ok(vec![target]);
     }
     let context = match configured(kind, source, options) {
-        Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, &target, kind, e),
+        Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, target, kind, e),
         other => other?,
     };
     if let Some(mode) = covered_mode(kind, options, &target)? {
@@ -154,7 +165,7 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
         tree
     } else {
         match context.mount(mount.own.set) {
-            Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, &target, kind, e),
+            Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, target, kind, e),
             other => other?,
         }
     };
@@ -165,14 +176,13 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<()> {
         sys::mount::set_attributes(&tree, mount.tree, true)?;
     }
     attach(root, &tree, &target, mount)?;
-    sys::fs::close_all([context.into(), tree, target]);
-    Ok(())
+    Ok(vec![context.into(), tree, target])
 }
 
 /// In a user namespace that doesn't own the network or IPC namespace, or where the procfs and sysfs that we see are partly
 /// covered, the kernel makes no new sysfs and message queues for us. The host's own show no more than we could see before;
 /// what was asked for this mount is for all below it too (CVE-2023-25809).
-fn hosts_own(root: &Root, mount: &Mount, target: &OwnedFd, kind: &str, refused: Error) -> Result<()> {
+fn hosts_own(root: &Root, mount: &Mount, target: OwnedFd, kind: &str, refused: Error) -> Result<Spent> {
     let path = match kind {
         "sysfs" => "/sys",
         "mqueue" => "/dev/mqueue",
@@ -185,7 +195,8 @@ fn hosts_own(root: &Root, mount: &Mount, target: &OwnedFd, kind: &str, refused: 
     let tree = sys::mount::clone_tree(sys::fs::cwd(), path, true).map_err(|_| refused)?;
     let all = Attributes { set: mount.own.set | mount.tree.set, ..mount.tree };
     sys::mount::set_attributes(&tree, all, true)?;
-    attach(root, &tree, target, mount)
+    attach(root, &tree, &target, mount)?;
+    Ok(vec![tree, target])
 }
 
 /// A target for a filesystem: not inside the container's procfs, and without links on the way if it must be `plain`.
@@ -211,7 +222,7 @@ pub(super) fn configured(kind: &str, source: &str, options: &[String]) -> Result
 }
 
 /// A filesystem that the host side made: what depends on its target is done now.
-fn made(root: &Root, mount: &Mount, tree: OwnedFd, copy_up: bool, keep_mode: bool) -> Result<()> {
+fn made(root: &Root, mount: &Mount, tree: OwnedFd, copy_up: bool, keep_mode: bool) -> Result<Spent> {
     let target = directory(root, &mount.target, false)?;
     if keep_mode {
         sys::fs::chmod(&tree, sys::fs::stat(&target)?.st_mode & 0o7777)?;
@@ -219,7 +230,7 @@ fn made(root: &Root, mount: &Mount, tree: OwnedFd, copy_up: bool, keep_mode: boo
     if copy_up {
         copyup::copy(&target, &tree)?;
     }
-    finish(root, &tree, &target, mount)
+    finish(root, tree, target, mount)
 }
 
 /// What fsconfig(2) can't say. Attributes follow at once, by descriptor.
@@ -288,7 +299,7 @@ fn classic_attributes(own: u64) -> u64 {
 
 /// The container's own v1 cgroups: a small tmpfs with the links of co-mounted controllers, and on it one clone of the
 /// container's directory per hierarchy. In a cgroup namespace the clone shows as `/`.
-fn cgroups(root: &Root, mount: &Mount, hierarchies: &[Hierarchy], label: Option<&str>) -> Result<()> {
+fn cgroups(root: &Root, mount: &Mount, hierarchies: &[Hierarchy], label: Option<&str>) -> Result<Spent> {
     let target = root.make_dir(&mount.target)?;
     let context = Filesystem::open("tmpfs")?;
     context.set("source", Some("cgroup"))?;
@@ -326,6 +337,5 @@ fn cgroups(root: &Root, mount: &Mount, hierarchies: &[Hierarchy], label: Option<
         sys::mount::set_attributes(&top, mount.tree, true)?;
     }
     spent.extend([context.into(), top, target]);
-    sys::fs::close_all(spent);
-    Ok(())
+    Ok(spent)
 }

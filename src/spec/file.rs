@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -79,12 +78,13 @@ pub fn read_file(dir: BorrowedFd<'_>, name: &Path) -> Result<Vec<u8>, ReadError>
     if metadata.len() > MAX_BYTES as u64 {
         return Err(ReadError::TooLarge { path: name.to_owned(), bytes: metadata.len() });
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).during(Call::Read).map_err(about)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(ReadError::TooLarge { path: name.to_owned(), bytes: bytes.len() as u64 });
+    let bytes = sys::fs::read_regular_fd(&file, MAX_BYTES).map_err(about);
+    match bytes {
+        Err(error) if error.errno == Errno::EFBIG => {
+            Err(ReadError::TooLarge { path: name.to_owned(), bytes: MAX_BYTES as u64 + 1 })
+        }
+        other => Ok(other?),
     }
-    Ok(bytes)
 }
 
 fn kind(found: &std::fs::FileType) -> &'static str {

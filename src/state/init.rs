@@ -47,7 +47,7 @@ fn start_time(pid: i32) -> Result<u64> {
 
 /// A numeric field of /proc/PID/stat; the name before them may hold anything.
 fn stat_field(pid: i32, number: usize) -> Result<u64> {
-    let text = sys::fs::read_host(&format!("/proc/{pid}/stat"))?;
+    let text = sys::fs::read_piece(&format!("/proc/{pid}/stat"))?;
     let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let field = after.split_whitespace().nth(number - 3).and_then(|f| f.parse().ok());
     field.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/{pid}/stat")))
@@ -72,5 +72,5 @@ pub fn ending(init: Init, pidfd: &OwnedFd) -> Option<sys::process::Ended> {
 
 /// This boot.
 pub fn boot_id() -> Result<String> {
-    Ok(sys::fs::read_host("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(sys::fs::read_piece("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }

@@ -46,6 +46,17 @@ fn below(dir: BorrowedFd<'_>, path: &str, flags: OFlag) -> Result<OwnedFd> {
     fs::open(dir, path, flags, 0, inside)
 }
 
+/// Reads a file of few values: the kernel writes it in one piece, and one read that does not fill the buffer is all of it.
+/// Not for lists (`cgroup.procs`).
+pub fn read_values(file: BorrowedFd<'_>) -> Result<String> {
+    let mut bytes = [0; 4096];
+    match pread(file, &mut bytes, 0) {
+        Ok(n) if n < bytes.len() => Ok(String::from_utf8_lossy(&bytes[..n]).into_owned()),
+        Ok(_) | Err(Errno::EINTR) => read_again(file),
+        Err(errno) => Err(Error::new(Call::Read, errno)),
+    }
+}
+
 /// Reads the whole file, from its start whatever was read of it before.
 pub fn read_again(file: BorrowedFd<'_>) -> Result<String> {
     let mut bytes = vec![0; 4096];

@@ -61,19 +61,48 @@ pub fn read_host(path: &str) -> Result<String> {
     read(cwd(), path, 1 << 20).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// As [`read_host`], of a file that the kernel writes in one piece (/proc/PID/status and stat, /proc/PID/cgroup, a sysctl,
+/// a cgroup file of one value): what does not fill the buffer is all. Of tables, like mountinfo, that is not true.
+pub fn read_piece(path: &str) -> Result<String> {
+    let file = open_host(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+    let bytes = read_until(&file, 1 << 20, |n| n < CHUNK).map_err(|e| e.about(path))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads a regular file in `dir`, of which a short read is the end; more than `limit` bytes is EFBIG.
+pub fn read_regular(dir: impl AsFd, path: &str, limit: usize) -> Result<Vec<u8>> {
+    let file = open(dir, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0, ResolveFlag::empty())?;
+    read_regular_fd(&file, limit).map_err(|e| e.about(path))
+}
+
+/// The same, of one that is open.
+pub fn read_regular_fd(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
+    read_until(file, limit, |n| n < CHUNK)
+}
+
 /// Reads from a descriptor to its end; more than `limit` bytes is EFBIG.
 pub fn read_fd(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
+    read_until(file, limit, |_| false)
+}
+
+/// How much is read at once.
+const CHUNK: usize = 4096;
+
+/// Reads until a read gives nothing, or so few bytes that they are the `last`.
+fn read_until(file: impl AsFd, limit: usize, last: impl Fn(usize) -> bool) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut chunk = [0; CHUNK];
     loop {
-        match nix::unistd::read(file.as_fd(), &mut chunk) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::new(Call::Read, errno)),
-        }
+        let n = match nix::unistd::read(file.as_fd(), &mut chunk) {
+            Err(Errno::EINTR) => continue,
+            other => other.during(Call::Read)?,
+        };
+        bytes.extend_from_slice(&chunk[..n]);
         if bytes.len() > limit {
             return Err(Error::new(Call::Read, Errno::EFBIG));
+        }
+        if n == 0 || last(n) {
+            return Ok(bytes);
         }
     }
 }

@@ -308,9 +308,17 @@ pub fn ignored_signals() -> Result<SignalMask> {
     own_mask("SigIgn")
 }
 
-/// A hexadecimal mask of /proc/self/status.
+/// A hexadecimal mask of /proc/self/status, which is read once: our bounding set is not ours to change before we are init,
+/// and signals that we stop ignoring ourselves may as well be reset again.
 pub(super) fn own_mask(name: &str) -> Result<u64> {
-    let text = super::fs::read_host("/proc/self/status")?;
+    static STATUS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let text = match STATUS.get() {
+        Some(text) => text,
+        None => {
+            let text = super::fs::read_piece("/proc/self/status")?;
+            STATUS.get_or_init(|| text)
+        }
+    };
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let mask = value.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     mask.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/self/status: {name}")))
@@ -319,14 +327,10 @@ pub(super) fn own_mask(name: &str) -> Result<u64> {
 /// These signals to their default, none blocked: what std, our caller or we changed must not reach the workload.
 pub fn reset_signals(these: SignalMask) -> Result<()> {
     for number in (1..=libc::SIGRTMAX()).filter(|n| these & 1 << (n - 1) != 0) {
-        // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask.
-        let default: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: `default` is alive; the old action is not asked for.
-        match unsafe { libc::sigaction(number, &raw const default, std::ptr::null_mut()) } {
-            0 => {}
+        match default_signal(number) {
             // KILL, STOP, and the two that libc keeps for itself: nothing to reset.
-            _ if Errno::last() == Errno::EINVAL => {}
-            _ => return Err(Error::last(Call::Sigaction)),
+            Err(e) if e.errno == Errno::EINVAL => {}
+            other => other?,
         }
     }
     set_mask(SigmaskHow::SIG_SETMASK, &SigSet::empty())

@@ -21,12 +21,21 @@ macro_rules! program {
 
 /// Before anything else. On failure nothing sensible can be done any more: the program ends.
 pub fn begin() {
+    std::panic::set_hook(Box::new(say_panic));
     if fill_stdio().is_err() {
         super::process::exit_now(1);
     }
     // A reader that has gone is an error of write(2) to us, not our end.
     // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// A panic is a bug: where it is. The standard library would walk the stack too where RUST_BACKTRACE asks for it, which the
+/// release has no tables for.
+fn say_panic(what: &std::panic::PanicHookInfo) {
+    use std::io::Write;
+    // Nobody to tell is no reason for a second panic.
+    let _ = writeln!(std::io::stderr(), "rt: this is a bug in rt, please report it: {what}");
 }
 
 /// A caller may leave 0, 1 or 2 closed. What we open next must not become anybody's standard output.

@@ -76,7 +76,7 @@ impl Session {
         if cgroup::open_dir(tree.mount(), &unit.cgroup).is_err() {
             return elsewhere("its cgroup is not");
         }
-        let inside = tree.read_at(&format!("{}/cgroup.procs", unit.cgroup))?;
+        let inside = tree.list_at(&format!("{}/cgroup.procs", unit.cgroup))?;
         if unit.is_slice() || inside.lines().any(|pid| pid == self.init.to_string()) {
             return Ok(());
         }
