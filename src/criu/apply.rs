@@ -1,6 +1,6 @@
 //! The conversation with CRIU, and what lies beside its images.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::SFlag;
@@ -97,12 +97,16 @@ fn make_all(path: &str) -> Result<()> {
 }
 
 /// Our end of the conversation.
-pub struct Service(OwnedFd);
+pub struct Service<'c> {
+    socket: OwnedFd,
+    /// CRIU itself: those that it brings back have a copy of its end for a while, which they would keep when it dies.
+    criu: BorrowedFd<'c>,
+}
 
-impl Service {
+impl<'c> Service<'c> {
     /// Over one end of a pair whose other end CRIU has.
-    pub fn over(socket: OwnedFd) -> Self {
-        Self(socket)
+    pub fn over(socket: OwnedFd, criu: BorrowedFd<'c>) -> Self {
+        Self { socket, criu }
     }
 
     /// Asks, answers notifications, and comes back with the last answer. `notified` is told each notification, with the descriptor
@@ -112,11 +116,13 @@ impl Service {
         request: &Request,
         notified: &mut dyn FnMut(&Answer, Option<OwnedFd>) -> Result<()>,
     ) -> Result<Answer> {
-        sys::sock::send(&self.0, &request.encode(), &[]).map_err(|e| self.gone(e))?;
+        sys::sock::send(&self.socket, &request.encode(), &[]).map_err(|e| self.gone(e))?;
         let mut buffer = vec![0; LIMIT];
         let mut trouble = Ok(());
         loop {
-            let (length, mut fds) = sys::sock::receive(&self.0, &mut buffer)?;
+            let spoke = sys::process::wait_first(&self.socket, self.criu)?;
+            let (length, mut fds) =
+                if spoke { sys::sock::receive(&self.socket, &mut buffer)? } else { (0, Vec::new()) };
             if length == 0 {
                 trouble?;
                 return Err(Error::other(Call::Recv, "criu ended without an answer"));
@@ -131,7 +137,7 @@ impl Service {
             if trouble.is_ok() {
                 trouble = notified(&answer, fds.pop());
             }
-            match sys::sock::send(&self.0, &rpc::acknowledge(trouble.is_ok()), &[]) {
+            match sys::sock::send(&self.socket, &rpc::acknowledge(trouble.is_ok()), &[]) {
                 Err(e) if trouble.is_ok() => return Err(self.gone(e)),
                 _ => {}
             }
@@ -141,7 +147,7 @@ impl Service {
     fn gone(&self, error: Error) -> Error {
         match error.errno {
             Errno::EPIPE | Errno::ECONNRESET => Error::other(Call::Send, "criu ended before it was asked"),
-            _ => error.about(format!("criu, descriptor {}", self.0.as_raw_fd())),
+            _ => error.about(format!("criu, descriptor {}", self.socket.as_raw_fd())),
         }
     }
 }
