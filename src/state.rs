@@ -15,6 +15,7 @@ mod init;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use serde::{Deserialize, Serialize};
@@ -262,7 +263,7 @@ impl Store {
                 return Ok(record);
             }
             // The lock is free again: its maker, if there is one, had only made the directory and takes it now.
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Record::read(self.enter(id)?)
     }
@@ -271,6 +272,31 @@ impl Store {
     pub fn lock(&self, id: &str) -> Result<Record> {
         let directory = self.lock_directory(id)?;
         Record::read(directory)
+    }
+
+    /// As [`Store::lock`], if the lock can be had in that time.
+    pub fn lock_within(&self, id: &str, limit: Duration) -> Result<Option<Record>> {
+        let directory = self.enter(id)?;
+        let end = Instant::now() + limit;
+        loop {
+            match sys::fs::lock(&directory, false) {
+                Ok(()) => {
+                    still_there(&directory, id)?;
+                    return Record::read(directory).map(Some);
+                }
+                Err(e) if e.errno != Errno::EAGAIN => return Err(e),
+                Err(_) if Instant::now() >= end => return Ok(None),
+                Err(_) => std::thread::sleep(Duration::from_millis(3)),
+            }
+        }
+    }
+
+    /// Whether a container that we know is there still, and no other of its name. Not to be able to tell is a yes.
+    pub fn still_has(&self, known: &Record) -> bool {
+        match self.read(&known.header.id) {
+            Ok(record) => record.init() == known.init(),
+            Err(e) => e.errno != Errno::ENOENT,
+        }
     }
 
     /// Reads a container under a lock that it shares with others who only go in: nobody deletes or pauses it meanwhile.

@@ -1,33 +1,67 @@
-//! `rt kill`: a signal to a container's init.
+//! `rt kill`: a signal to a container's init, or to all that is in it.
+//!
+//! Init is signalled without the lock: the pidfd says that it is the process of the record, and stays its own whatever
+//! others do meanwhile. So whoever hangs with the lock, in a hook or in the kernel, keeps nobody from killing.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{bundle, delete, missing, status, store};
+use super::{bundle, missing, status, store};
 use crate::cli::{Global, Kill};
 use crate::host;
 use crate::state::{Record, Status};
+use crate::sys::{self, Errno};
+
+/// How long the lock is waited for where it would be better to have it.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Sends the signal.
 pub fn kill(global: &Global, args: &Kill) -> Result<()> {
     let signal = number(&args.signal).with_context(|| format!("unknown signal {:?}", args.signal))?;
-    let record = store(global, false).and_then(|s| s.lock(&args.id)).map_err(missing)?;
-    let status = status(&record)?;
-    if status == Status::Stopped {
-        if args.all {
-            // What is left of it may still live when it had no pid namespace of its own.
-            return delete::signal(&record, signal, true);
-        }
-        bail!("container not running");
-    }
+    let store = store(global, false).map_err(missing)?;
+    let mut record = store.read(&args.id).map_err(missing)?;
     let everybody = args.all || signal == libc::SIGKILL && shares_pids(&record);
-    delete::signal(&record, signal, everybody)?;
-    if signal == libc::SIGKILL && status == Status::Paused {
-        // In the freezer of cgroup v1 not even this one arrives.
-        if let Some(cgroup) = host::open_cgroup(&record)? {
-            cgroup.thaw()?;
-        }
+    let mut locked = false;
+    // A pause should not come in between, and a container that is just being made is there in a moment.
+    if (everybody || record.status()? == Status::Creating)
+        && let Some(again) = store.lock_within(&args.id, MOMENT).map_err(missing)?
+    {
+        (record, locked) = (again, true);
     }
-    Ok(())
+    match status(&record)? {
+        Status::Stopped if args.all => {
+            // What is left of it may still live when it had no pid namespace of its own. That its cgroup is still its own
+            // only the lock says.
+            let record = if locked { record } else { store.lock(&args.id).map_err(missing)? };
+            Ok(host::kill_everything(&record, host::open_cgroup(&record)?.as_ref(), signal)?)
+        }
+        Status::Stopped => bail!("container not running"),
+        Status::Creating if !locked => bail!("cannot signal a container that is still being created"),
+        Status::Paused if signal == libc::SIGKILL => {
+            send(&record, signal, everybody)?;
+            // In the freezer of cgroup v1 not even this one arrives.
+            match host::open_cgroup(&record)?.map_or(Ok(()), |cgroup| cgroup.thaw()) {
+                Err(e) if !matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Err(e.into()),
+                _ => Ok(()),
+            }
+        }
+        _ => send(&record, signal, everybody),
+    }
+}
+
+/// Sends a signal to init, or to everything in the container.
+fn send(record: &Record, signal: i32, everybody: bool) -> Result<()> {
+    let cgroup = if everybody { host::open_cgroup(record)? } else { None };
+    // Init is looked for after its cgroup was opened: while it lives there, that is nobody else's.
+    let init = record.alive()?.context("container not running")?;
+    if everybody {
+        return Ok(host::kill_everything(record, cgroup.as_ref(), signal)?);
+    }
+    match sys::process::signal(&init, signal) {
+        Err(e) if e.errno == Errno::ESRCH => bail!("container not running"),
+        other => Ok(other?),
+    }
 }
 
 /// Without a pid namespace of its own the others don't end with init.

@@ -45,7 +45,7 @@ pub fn checkpoint(
     let program = Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &more };
     let (_, pidfd) = sys::process::spawn(&program)?;
     drop(theirs);
-    let asked = Service::over(ours).ask(&request, &mut |_, _| Ok(()));
+    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |_, _| Ok(()));
     // With our end of the socket its work is over.
     sys::process::wait(&pidfd)?;
     match asked {
@@ -62,6 +62,7 @@ fn tell_outside(request: &mut Request, pid: i32, outside: &Outside, directories:
     // Where the path leads to now; what was mounted there may be gone, and then it is no matter.
     let resolve = |path: &str| sys::fs::open_in_root(&root, path, OFlag::O_PATH).and_then(sys::fs::path_of).ok();
     request.mounts = outside.to_save(&mountinfo, &resolve);
+    request.choices.without_network(outside);
     for joined in &outside.joined {
         if let Some(key) = joined.key() {
             let file = sys::fs::open_host(&format!("/proc/{pid}/ns/{}", joined.kind), OFlag::O_RDONLY)?;
