@@ -11,6 +11,7 @@ use crate::cgroups::{self, Cgroup, Op, Purpose};
 use crate::cli::{Global, Update};
 use crate::error::Complaints;
 use crate::host::{self, Trouble};
+use crate::intelrdt;
 use crate::log::Log;
 use crate::spec;
 use crate::state::{Event, Status};
@@ -26,7 +27,8 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
     if matches!(status(&record)?, Status::Stopped | Status::Creating) {
         bail!("container not running");
     }
-    let asked = resources(args)?;
+    let mut asked = resources(args)?;
+    let schemata = schemata(args)?;
     let mut cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own to set limits in")?;
     let steps = steps(&asked, &cgroup, log)?;
     if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
@@ -34,9 +36,38 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
     {
         cgroup.check_memory(limit)?;
     }
-    apply(&mut cgroup, &steps)?;
+    let changed = match &schemata {
+        Some((mount, lines)) => {
+            asked["intelRdt"] = json!({ "schemata": lines });
+            Some(host::update_rdt(&mut record, mount, lines).context("--l3-cache-schema, --mem-bw-schema")?)
+        }
+        None => None,
+    };
+    apply(&mut cgroup, &steps).inspect_err(|_| {
+        if let Some((rdt, changed)) = changed
+            && let Err(e) = host::take_back_rdt(&mut record, rdt, changed)
+        {
+            log.warn(format!("the schemata could not be taken back: {e}"));
+        }
+    })?;
     // Only now: what later verbs read must be what is.
     Ok(record.note(Event::Updated(asked))?)
+}
+
+/// The lines for resctrl, and where that is mounted; `None`: nothing of it is asked for.
+fn schemata(args: &Update) -> Result<Option<(String, Vec<String>)>> {
+    let (cache, bandwidth) = (args.l3_cache_schema.as_deref(), args.mem_bw_schema.as_deref());
+    let lines = intelrdt::schemata::merge(cache, bandwidth, &[]);
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let Some(mount) = intelrdt::probe()? else {
+        bail!(
+            "--l3-cache-schema, --mem-bw-schema: Intel RDT is not enabled: resctrl is not mounted \
+             (on a CPU with Intel RDT or AMD QoS: mount -t resctrl resctrl /sys/fs/resctrl)"
+        );
+    };
+    Ok(Some((mount, lines)))
 }
 
 fn apply(cgroup: &mut Cgroup, steps: &[Step<Op>]) -> Result<()> {
@@ -102,9 +133,6 @@ fn read(file: &Path) -> Result<Value> {
 }
 
 fn flags(args: &Update, all: &mut Map<String, Value>) -> Result<()> {
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        bail!("--l3-cache-schema, --mem-bw-schema: Intel RDT is not enabled");
-    }
     let mut set = |section: &str, name: &str, value: Option<Value>| {
         let Some(value) = value else { return };
         let section = all.entry(section).or_insert_with(|| json!({}));

@@ -11,7 +11,7 @@ use crate::identity;
 use crate::intelrdt::{self, Rdt};
 use crate::plan::{HostOp, LISTENER, Plan};
 use crate::seccomp;
-use crate::state::{Header, Record, START_SOCKET, Status, Store};
+use crate::state::{Event, Header, Record, START_SOCKET, Status, Store};
 use crate::step::{Origin, Stage, Step};
 use crate::sys::{self, Call, Errno, Error};
 use crate::talk::{HostEnd, HostSays, InitSays};
@@ -158,6 +158,29 @@ pub fn remove_rdt(record: &Record) -> sys::Result<()> {
         Some(rdt) => rdt.remove(),
         None => Ok(()),
     }
+}
+
+/// Sets other schemata for a container; what is needed to take that back.
+pub fn update_rdt(record: &mut Record, mount: &str, lines: &[String]) -> sys::Result<(Rdt, intelrdt::Changed)> {
+    let config: serde_json::Value = serde_json::from_slice(&record.config).unwrap_or_default();
+    let asked = config.pointer("/linux/intelRdt").filter(|asked| asked.is_object());
+    let named = asked.and_then(|asked| asked.get("closID")?.as_str()).filter(|name| !name.is_empty());
+    let dir = intelrdt::group(mount, named, &record.header.id);
+    let mut rdt: Rdt = record.rdt().and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let cgroup = open_cgroup(record)?;
+    let threads = || sys::process::threads(&cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::pids)?);
+    let configured = asked.is_some();
+    let changed = rdt.update(&dir, configured, lines, &threads, &mut |rdt| note_rdt(record, rdt))?;
+    Ok((rdt, changed))
+}
+
+/// Takes it back.
+pub fn take_back_rdt(record: &mut Record, mut rdt: Rdt, changed: intelrdt::Changed) -> sys::Result<()> {
+    rdt.take_back(changed, &mut |rdt| note_rdt(record, rdt))
+}
+
+fn note_rdt(record: &mut Record, rdt: &Rdt) -> sys::Result<()> {
+    record.note(Event::Rdt(serde_json::to_value(rdt).unwrap_or_default()))
 }
 
 /// Waits until a process has ended; false when the time ran out.

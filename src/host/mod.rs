@@ -15,7 +15,7 @@ mod restore;
 
 pub use after::{
     facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, release_unit, remove_cgroups, remove_rdt,
-    run_poststart, run_poststop, start_created, wait_gone, with_systemd,
+    run_poststart, run_poststop, start_created, take_back_rdt, update_rdt, wait_gone, with_systemd,
 };
 
 pub use checkpoint::checkpoint;

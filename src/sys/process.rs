@@ -230,6 +230,21 @@ pub fn wait_readable(fd: impl AsFd, limit: Option<Duration>) -> Result<bool> {
     }
 }
 
+/// The threads of these processes; who has ended has none.
+pub fn threads(pids: &[i32]) -> Result<Vec<i32>> {
+    let mut threads = Vec::new();
+    for pid in pids {
+        match std::fs::read_dir(format!("/proc/{pid}/task")) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {}
+            other => {
+                let list = other.during(Call::Open)?;
+                threads.extend(list.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()));
+            }
+        }
+    }
+    Ok(threads)
+}
+
 /// Waits until one of two descriptors is readable. Whether it is the first, which counts where both are.
 pub fn wait_first(first: impl AsFd, second: impl AsFd) -> Result<bool> {
     loop {
