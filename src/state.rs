@@ -431,6 +431,11 @@ impl Record {
         self.events.iter().rev().find_map(|e| if let Event::Rdt(groups) = e { Some(groups) } else { None })
     }
 
+    /// What `update` has set, in that order.
+    pub fn updates(&self) -> Vec<&serde_json::Value> {
+        self.events.iter().filter_map(|e| if let Event::Updated(asked) = e { Some(asked) } else { None }).collect()
+    }
+
     /// Init as it was recorded last: in a restore CRIU stands in its place for a while.
     pub fn init(&self) -> Option<Init> {
         self.events.iter().rev().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use common::caller::owns_terminal;
 use common::saved::{Saved, counting, finish, round_trip};
 use common::terminal::{ConsoleSocket, Terminal};
-use common::{Bundle, Output, Runtime, cgroups, json, patience, wait_until};
+use common::{Bundle, Runtime, cgroups, json, patience, wait_until};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
@@ -546,4 +546,51 @@ fn an_empty_network_is_one_without_its_devices() {
     let flags = ["--empty-ns", "network", "--tcp-established"];
     round_trip(&bundle, &flags, &flags);
     finish(&bundle);
+}
+
+#[test]
+fn what_update_has_set_comes_back() {
+    need_criu!();
+    let mut bundle = counting("criulimits", &[]);
+    bundle.set("/linux/resources", json!({"pids": {"limit": 77}, "memory": {"limit": 200 << 20}}));
+    bundle.begin();
+    let limit = |controller: &str, old: &str, new: &str| {
+        let at = cgroups::v1(controller).map(|dir| dir.join(&bundle.id).join(old));
+        let at = at.or_else(|| cgroups::v2(controller).map(|dir| dir.join(&bundle.id).join(new)));
+        cgroups::value(&at.expect("a hierarchy with the controller"))
+    };
+    let limits = || (limit("pids", "pids.max", "pids.max"), limit("memory", "memory.limit_in_bytes", "memory.max"));
+    let is = |pids: &str, memory: u64| (pids.to_owned(), memory.to_string());
+    bundle.rt(&["update", "--pids-limit", "66", "--memory", "300M", &bundle.id]).run().ok();
+    bundle.rt(&["update", "--pids-limit", "55", &bundle.id]).run().ok();
+    assert_eq!(limits(), is("55", 300 << 20));
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("55", 300 << 20), "what was asked for last");
+    // Once more, for it is remembered of the new one too; and then of the bundle's alone, from a directory used before.
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("55", 300 << 20));
+    finish(&bundle);
+    bundle.begin();
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("77", 200 << 20), "another container's updates are not this one's");
+    finish(&bundle);
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_again_leaves_nothing() {
+    need_criu!();
+    let bundle = counting("criulimit", &[]);
+    bundle.begin();
+    bundle.rt(&["update", "--pids-limit", "55", &bundle.id]).run().ok();
+    bundle.checkpoint(&[]).ok();
+    fs::write(bundle.path("images/updates.json"), r#"[{"cpu": {"cpus": "4095"}}]"#).unwrap();
+    bundle.restore(&["--detach"]).fails(&["the limits that update had set", "/cpu/cpus"]);
+    assert_eq!(bundle.status(), "gone");
+    bundle.nothing_left();
+    fs::write(bundle.path("images/updates.json"), "nonsense").unwrap();
+    bundle.restore(&["--detach"]).fails(&["updates.json beside the images"]);
+    bundle.nothing_left();
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::LinuxIntelRdt;
 use serde_json::{Map, Value, json};
 
 use super::{missing, status, store, unfit};
@@ -14,7 +15,7 @@ use crate::host::{self, Trouble};
 use crate::intelrdt;
 use crate::log::Log;
 use crate::spec;
-use crate::state::{Event, Status};
+use crate::state::{Event, Record, Status};
 use crate::step::{Stage, Step};
 use crate::sys::{Call, During};
 
@@ -27,25 +28,32 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
     if matches!(status(&record)?, Status::Stopped | Status::Creating) {
         bail!("container not running");
     }
-    let mut asked = resources(args)?;
-    let schemata = schemata(args)?;
+    let asked = resources(args)?;
     let mut cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own to set limits in")?;
-    let steps = steps(&asked, &cgroup, log)?;
+    carry_out(&mut record, &mut cgroup, asked, log)
+}
+
+/// What `update` had set on the container that was saved is set again on the one that comes back.
+pub fn again(record: &mut Record, cgroup: Option<&mut Cgroup>, updates: Vec<Value>, log: &Log) -> Result<()> {
+    let Some(cgroup) = cgroup else { return Ok(()) };
+    updates.into_iter().try_for_each(|asked| carry_out(record, cgroup, asked, log))
+}
+
+fn carry_out(record: &mut Record, cgroup: &mut Cgroup, asked: Value, log: &Log) -> Result<()> {
+    let steps = steps(&asked, cgroup, log)?;
+    let schemata = schemata(&asked)?;
     if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
         && let Some(limit) = asked.pointer("/memory/limit").and_then(Value::as_u64).filter(|n| *n > 0)
     {
         cgroup.check_memory(limit)?;
     }
     let changed = match &schemata {
-        Some((mount, lines)) => {
-            asked["intelRdt"] = json!({ "schemata": lines });
-            Some(host::update_rdt(&mut record, mount, lines).context("--l3-cache-schema, --mem-bw-schema")?)
-        }
+        Some((mount, lines)) => Some(host::update_rdt(record, mount, lines).context("/intelRdt")?),
         None => None,
     };
-    apply(&mut cgroup, &steps).inspect_err(|_| {
+    apply(cgroup, &steps).inspect_err(|_| {
         if let Some((rdt, changed)) = changed
-            && let Err(e) = host::take_back_rdt(&mut record, rdt, changed)
+            && let Err(e) = host::take_back_rdt(record, rdt, changed)
         {
             log.warn(format!("the schemata could not be taken back: {e}"));
         }
@@ -55,15 +63,17 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
 }
 
 /// The lines for resctrl, and where that is mounted; `None`: nothing of it is asked for.
-fn schemata(args: &Update) -> Result<Option<(String, Vec<String>)>> {
-    let (cache, bandwidth) = (args.l3_cache_schema.as_deref(), args.mem_bw_schema.as_deref());
-    let lines = intelrdt::schemata::merge(cache, bandwidth, &[]);
+fn schemata(asked: &Value) -> Result<Option<(String, Vec<String>)>> {
+    let Some(asked) = asked.get("intelRdt").filter(|asked| !asked.is_null()) else { return Ok(None) };
+    let asked: LinuxIntelRdt = serde_json::from_value(asked.clone()).context("/intelRdt")?;
+    let own = asked.schemata().clone().unwrap_or_default();
+    let lines = intelrdt::schemata::merge(asked.l3_cache_schema().as_deref(), asked.mem_bw_schema().as_deref(), &own);
     if lines.is_empty() {
         return Ok(None);
     }
     let Some(mount) = intelrdt::probe()? else {
         bail!(
-            "--l3-cache-schema, --mem-bw-schema: Intel RDT is not enabled: resctrl is not mounted \
+            "/intelRdt: Intel RDT is not enabled: resctrl is not mounted \
              (on a CPU with Intel RDT or AMD QoS: mount -t resctrl resctrl /sys/fs/resctrl)"
         );
     };
@@ -141,6 +151,8 @@ fn flags(args: &Update, all: &mut Map<String, Value>) -> Result<()> {
         }
         section[name] = value;
     };
+    set("intelRdt", "l3CacheSchema", args.l3_cache_schema.clone().map(Into::into));
+    set("intelRdt", "memBwSchema", args.mem_bw_schema.clone().map(Into::into));
     set("blockIO", "weight", args.blkio_weight.map(Into::into));
     set("cpu", "period", args.cpu_period.map(Into::into));
     set("cpu", "quota", args.cpu_quota.map(Into::into));

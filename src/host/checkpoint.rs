@@ -33,6 +33,7 @@ pub fn checkpoint(
     request.freezer = cgroup.as_ref().and_then(Cgroup::freezer_directory);
     if kind == Kind::Dump {
         tell_outside(&mut request, pid, outside, directories)?;
+        criu::write_updates(&directories.images, &record.updates())?;
     }
     // CRIU's own number for it: after its socket.
     request.choices.status_fd = status.map(|_| 4);

@@ -369,6 +369,11 @@ impl Host<'_> {
         self.cgroup.as_ref()
     }
 
+    /// The record and the cgroups, to be changed.
+    pub fn record_and_cgroup(&mut self) -> (&mut Record, Option<&mut Cgroup>) {
+        (&mut self.record, self.cgroup.as_mut())
+    }
+
     /// The record.
     pub fn record(&self) -> &Record {
         &self.record
