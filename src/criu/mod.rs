@@ -90,8 +90,6 @@ pub struct Choices {
     pub empty_namespaces: u32,
     /// Where pages are sent.
     pub page_server: Option<PageServer>,
-    /// CRIU's own number of the descriptor on which it says that it serves pages.
-    pub status_fd: Option<i32>,
     /// An earlier dump, relative to the images.
     pub parent: Option<String>,
     /// CRIU's config file.

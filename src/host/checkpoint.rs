@@ -14,7 +14,8 @@ use crate::state::Record;
 use crate::sys::process::Program;
 use crate::sys::{self, Call, Error};
 
-/// Saves a container: all of it, or (`PreDump`) its memory. `status` is the descriptor that CRIU is to write to.
+/// Saves a container: all of it, or (`PreDump`) its memory. `status` is the descriptor on which the
+/// caller hears that pages can be asked for.
 pub fn checkpoint(
     record: &Record,
     kind: Kind,
@@ -35,18 +36,21 @@ pub fn checkpoint(
         tell_outside(&mut request, pid, outside, directories)?;
         criu::write_updates(&directories.images, &record.updates())?;
     }
-    // CRIU's own number for it: after its socket.
-    request.choices.status_fd = status.map(|_| 4);
+    request.notify = status.is_some();
     let said = sys::fs::scratch("criu-output")?;
     let (ours, theirs) = sys::sock::pair()?;
-    let more: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(status).collect();
     let null = sys::fs::open_host("/dev/null", OFlag::O_RDWR)?;
     let args = [criu.program.clone(), "swrk".to_owned(), "3".to_owned()];
     let stdio = [null.as_fd(), said.as_fd(), said.as_fd()];
-    let program = Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &more };
+    let program =
+        Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &[theirs.as_fd()] };
     let (_, pidfd) = sys::process::spawn(&program)?;
     drop(theirs);
-    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |_, _| Ok(()));
+    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |notice, _| match status {
+        // What CRIU itself would write; its option for that is one that it will drop.
+        Some(status) if notice.script == "status-ready" => sys::fs::write_fd(status, b"\0"),
+        _ => Ok(()),
+    });
     // With our end of the socket its work is over.
     sys::process::wait(&pidfd)?;
     match asked {
