@@ -592,9 +592,12 @@ fn docker_s_prestart_hook_makes_the_network_of_what_is_brought_back() {
     let mut bundle = counting("docker-criu", &[]);
     let script = "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nset -e\nstate=$(cat)\nprintf %s \"$state\" > \"$1\"\n\
                   pid=$(printf %s \"$state\" | sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')\n\
-                  ip link add name \"rv$pid\" type veth peer name eth0 netns \"$pid\"\n";
+                  ip link add name eth0 netns \"$pid\" type veth peer name \"rv$pid\" netns \"$2\"\n";
     let hook = bundle.script("libnetwork-setkey", script);
-    let args = json!(["libnetwork-setkey", bundle.text("setkey.json"), &bundle.id]);
+    // The other end is not in the host's namespace, where other tests look for what is left.
+    let bridge = sleeping("docker-bridge");
+    bridge.create().ok();
+    let args = json!(["libnetwork-setkey", bundle.text("setkey.json"), bridge.pid().to_string()]);
     bundle.set("/hooks/prestart", json!([{"path": hook.to_str().expect("text"), "args": args}]));
     bundle.begin();
     let devices = || fs::read_to_string(format!("/proc/{}/net/dev", bundle.pid())).expect("a network");
@@ -612,4 +615,5 @@ fn docker_s_prestart_hook_makes_the_network_of_what_is_brought_back() {
     brought_back(&bundle, "init.pid", before);
     SHIM.does(&bundle, &format!("{LOG} delete --force {{id}}"));
     gone(&bundle);
+    bridge.delete().ok();
 }
