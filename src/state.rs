@@ -552,6 +552,41 @@ mod tests {
         assert_eq!(store.read("x").err().unwrap().errno, Errno::EBADMSG, "its maker is gone");
     }
 
+    /// Who only looks asks for no lock: a record is there whole, with each line that counts whole, or it is not there.
+    #[test]
+    fn who_looks_without_the_lock_never_sees_half_a_record() {
+        let (dir, store) = store();
+        let path = format!("{}/a/b", dir.path().display());
+        let config = vec![b'x'; 100_000];
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let look = || {
+                let (store, mut seen) = (Store::open(&path, false, false).unwrap(), [0; 3]);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    match store.read("x") {
+                        Ok(record) => {
+                            assert_eq!(record.config.len(), 100_000);
+                            seen[record.events.len()] += 1;
+                        }
+                        Err(e) => assert_eq!(e.errno, Errno::ENOENT, "{e}"),
+                    }
+                }
+                seen
+            };
+            let lookers = [scope.spawn(look), scope.spawn(look)];
+            for _ in 0..300 {
+                let mut record = store.reserve(header("x"), config.clone()).unwrap();
+                record.note(Event::Created).unwrap();
+                record.note(Event::Updated(serde_json::Value::String("y".repeat(10_000)))).unwrap();
+                std::thread::yield_now();
+                store.remove("x", record.directory().unwrap()).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            let seen = lookers.map(|looker| looker.join().unwrap());
+            assert!(seen.iter().flatten().sum::<u32>() > 0, "nobody saw anything: {seen:?}");
+        });
+    }
+
     #[test]
     fn every_truncation_is_either_a_valid_prefix_or_refused() {
         let header = Header { config_length: 5, digest_length: 3, ..header("x") };
