@@ -155,15 +155,20 @@ fn a_restore_that_hangs_is_ended_too() {
 #[test]
 fn a_lock_that_is_never_given_up_keeps_nobody_from_killing() {
     let mut bundle = Bundle::new("hanglock");
-    bundle.args(["/bin/sh", "-c", "/probe sleep & exec /probe sleep"]);
+    let script = "trap 'echo heard >> /tmp/heard' USR1; while :; do sleep 0.05; done";
+    bundle.args(["/bin/sh", "-c", &format!("({script}) & {script}")]);
     bundle.create().ok();
     bundle.start().ok();
     let processes = || bundle.rt(&["ps", "--format", "json", &bundle.id]).run().ok().json();
-    wait_until(patience(), || (processes().as_array()?.len() == 2).then_some(())).expect("two processes");
+    wait_until(patience(), || (processes().as_array()?.len() == 4).then_some(()))
+        .expect("two shells and what they wait for");
     let directory = fs::File::open(bundle.state_root().join(&bundle.id)).expect("its state");
     let lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno).expect("a lock");
     bundle.kill("0").ok();
     bundle.rt(&["kill", "--all", &bundle.id, "0"]).run().ok();
+    bundle.rt(&["kill", "--all", &bundle.id, "USR1"]).run().ok();
+    let heard = || fs::read_to_string(bundle.path("rootfs/tmp/heard")).unwrap_or_default().lines().count();
+    assert!(wait_until(patience(), || (heard() == 2).then_some(())).is_some(), "{} of 2 have heard it", heard());
     let fails = bundle.rt(&["delete", "--force", &bundle.id]).run();
     fails.fails(&["another rt is at work on the container"]);
     assert_eq!(bundle.status(), "stopped", "ended it has all the same");

@@ -3,6 +3,7 @@
 //! Init is signalled without the lock: the pidfd says that it is the process of the record, and stays its own whatever
 //! others do meanwhile. So whoever hangs with the lock, in a hook or in the kernel, keeps nobody from killing.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -38,30 +39,53 @@ pub fn kill(global: &Global, args: &Kill) -> Result<()> {
         }
         Status::Stopped => bail!("container not running"),
         Status::Creating if !locked => bail!("cannot signal a container that is still being created"),
-        Status::Paused if signal == libc::SIGKILL => {
-            send(&record, signal, everybody)?;
-            // In the freezer of cgroup v1 not even this one arrives.
-            match host::open_cgroup(&record)?.map_or(Ok(()), |cgroup| cgroup.thaw()) {
-                Err(e) if !matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Err(e.into()),
-                _ => Ok(()),
+        status => {
+            match (everybody, locked) {
+                (false, _) => send(&record, signal)?,
+                (true, false) => send_to_each(&record, signal)?,
+                (true, true) => {
+                    record.alive()?.context("container not running")?;
+                    host::kill_everything(&record, host::open_cgroup(&record)?.as_ref(), signal)?;
+                }
             }
+            if signal == libc::SIGKILL && status == Status::Paused { thaw(&record) } else { Ok(()) }
         }
-        _ => send(&record, signal, everybody),
     }
 }
 
-/// Sends a signal to init, or to everything in the container.
-fn send(record: &Record, signal: i32, everybody: bool) -> Result<()> {
-    let cgroup = if everybody { host::open_cgroup(record)? } else { None };
-    // Init is looked for after its cgroup was opened: while it lives there, that is nobody else's.
-    let init = record.alive()?.context("container not running")?;
-    if everybody {
-        return Ok(host::kill_everything(record, cgroup.as_ref(), signal)?);
+/// In the freezer of cgroup v1 not even SIGKILL arrives. One that is gone holds nobody.
+fn thaw(record: &Record) -> Result<()> {
+    match host::open_cgroup(record)?.map_or(Ok(()), |cgroup| cgroup.thaw()) {
+        Err(e) if !matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Err(e.into()),
+        _ => Ok(()),
     }
+}
+
+/// Sends a signal to init.
+fn send(record: &Record, signal: i32) -> Result<()> {
+    let init = record.alive()?.context("container not running")?;
     match sys::process::signal(&init, signal) {
         Err(e) if e.errno == Errno::ESRCH => bail!("container not running"),
         other => Ok(other?),
     }
+}
+
+/// Sends a signal to all without the lock. Nobody gets it who was not in the container's cgroup while its init lived; who is
+/// born at this moment is left out.
+fn send_to_each(record: &Record, signal: i32) -> Result<()> {
+    let Some(cgroup) = host::open_cgroup(record)? else { return send(record, signal) };
+    let open = |pid: i32| sys::process::pidfd(pid).ok().map(|handle| (pid, handle));
+    let handles: Vec<(i32, OwnedFd)> = cgroup.pids()?.into_iter().filter_map(open).collect();
+    let still = cgroup.pids()?;
+    // Last of all: as long as init lives, its cgroup is nobody else's.
+    record.alive()?.context("container not running")?;
+    for (_, handle) in handles.iter().filter(|(pid, _)| still.contains(pid)) {
+        match sys::process::signal(handle, signal) {
+            Err(e) if e.errno != Errno::ESRCH => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Without a pid namespace of its own the others don't end with init.
