@@ -142,7 +142,7 @@ CASES = [
          stdin='{"memory":{"limit":0,"reservation":0,"kernel":0},"cpu":{"shares":0,"quota":25000,"period":100000},"pids":{"limit":50},"blockIO":{"weight":0}}', v1=True),
     Case("checkpoint", ["checkpoint {id}", "checkpoint", "checkpoint --manage-cgroups-mode odd {id}", "checkpoint --empty-ns pid {id}",
                         "checkpoint --page-server nowhere {id}", "restore --lsm-mount-context", "restore --bundle {b}/none {id}",
-                        "!quiet " + CREATE, "checkpoint --image-path {b}/images {id}", "restore --bundle {b} --image-path {b}/images {id}"]),
+                        "!quiet " + CREATE, "checkpoint --image-path {b}/images {id}"]),
     Case("ps", [*UP, "ps {id} -o pid,comm", "ps {id} -o user,pid,args", "ps --format json {id}", "ps --format nope {id}", "ps {id} -o nope"], view="words"),
     Case("events", [*UP, "events --stats {id}", "events --interval 0s {id}"], view="shape", v1=True),
     Case("features", ["features"]),
