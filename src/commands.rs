@@ -61,7 +61,8 @@ pub fn begin(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Verb, 
     sys::fs::close_from(passed_on(&verb).saturating_add(3), false).map_err(|e| log_failure(&e))?;
     // Before we open anything of our own, which would take the place of one that isn't there.
     let promised = promised(&verb);
-    let missing = (3..promised.saturating_add(3)).find(|number| sys::fs::inherited(*number as i32).is_none());
+    let last = promised.saturating_add(bundle::own_listen_fds()).saturating_add(3);
+    let missing = (3..last).filter(|_| promised > 0).find(|number| sys::fs::inherited(*number as i32).is_none());
     let log = open_log(&global).map_err(|e| log_failure(&e))?;
     if let Some(number) = missing {
         let message = format!("--preserve-fds {promised}: descriptor {number} is not open: no such file or directory");
@@ -81,11 +82,13 @@ fn promised(verb: &Verb) -> u32 {
     }
 }
 
-/// How many descriptors from 3 upwards are for others than us: the workload, or CRIU.
+/// How many descriptors from 3 upwards were given to us, for the workload or to write to.
 fn passed_on(verb: &Verb) -> u32 {
     match verb {
-        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => promised(verb).max(bundle::listen_fds()),
-        // Only this one is CRIU's to have; those below it go nowhere.
+        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => {
+            promised(verb).saturating_add(bundle::own_listen_fds()).max(bundle::listen_fds())
+        }
+        // Those below it go nowhere.
         Verb::Checkpoint(args) => {
             args.status_fd.and_then(|fd| u32::try_from(fd).ok()).map_or(0, |fd| fd.saturating_sub(2))
         }

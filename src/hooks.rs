@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{Hook as SpecHook, Spec};
 use serde::Serialize;
@@ -103,8 +103,27 @@ pub fn lower(spec: &Spec, point: Point, strict: bool) -> Vec<Step<Hook>> {
     list.iter().flatten().enumerate().map(lower_one).collect()
 }
 
-/// Runs one hook with `state` on its standard input, in `directory`.
+/// How often somebody is asked whether a hook is still wanted.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How the wait for a hook ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// It ended by itself.
+    Ended,
+    /// Its time was up.
+    Late,
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
+/// Runs one hook with `state` on its standard input, in `directory`, to its end.
 pub fn run(hook: &Hook, state: &str, directory: &str) -> Result<()> {
+    run_while(hook, state, directory, None)
+}
+
+/// As [`run`], as long as it is wanted: a hook that hangs must not outlive what it was to work on.
+pub fn run_while(hook: &Hook, state: &str, directory: &str, wanted: Option<&dyn Fn() -> bool>) -> Result<()> {
     let failed = |note: String| Error::other(Call::Execve, format!("{} hook {}: {note}", hook.point.name(), hook.path));
     let input = sys::fs::scratch("hook-state")?;
     let output = sys::fs::scratch("hook-output")?;
@@ -116,19 +135,37 @@ pub fn run(hook: &Hook, state: &str, directory: &str) -> Result<()> {
     let program = Program { path: &hook.path, args: &hook.args, env: &env, directory, stdio, more: &[] };
     let (pid, pidfd) = sys::process::spawn(&program).map_err(|e| failed(sys::words(e.errno)))?;
     let limit = hook.timeout.map(|s| Duration::from_secs(s.into()));
-    let in_time = sys::process::wait_readable(&pidfd, limit)?;
-    if !in_time {
+    let waited = wait(&pidfd, limit, wanted)?;
+    if waited != Waited::Ended {
         // The whole group: what the hook started must not outlive its time either.
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     }
-    let how = match sys::process::wait(&pidfd)? {
-        _ if !in_time => format!("ran past its timeout of {} s", hook.timeout.unwrap_or(0)),
-        Ended::Exited(0) => return Ok(()),
-        Ended::Exited(code) => format!("exit status {code}"),
-        Ended::Killed(signal) => format!("killed by signal {signal}"),
+    let how = match (waited, sys::process::wait(&pidfd)?) {
+        (Waited::Late, _) => format!("ran past its timeout of {} s", hook.timeout.unwrap_or(0)),
+        (Waited::Unwanted, _) => "was ended, for the container has ended".to_owned(),
+        (Waited::Ended, Ended::Exited(0)) => return Ok(()),
+        (Waited::Ended, Ended::Exited(code)) => format!("exit status {code}"),
+        (Waited::Ended, Ended::Killed(signal)) => format!("killed by signal {signal}"),
     };
     let said = what_it_said(output);
     Err(failed(if said.is_empty() { how } else { format!("{how}: {said}") }))
+}
+
+fn wait(hook: &OwnedFd, limit: Option<Duration>, wanted: Option<&dyn Fn() -> bool>) -> Result<Waited> {
+    let end = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let step = if wanted.is_some() { Some(left.map_or(TICK, |left| left.min(TICK))) } else { left };
+        if sys::process::wait_readable(hook, step)? {
+            return Ok(Waited::Ended);
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Ok(Waited::Late);
+        }
+        if wanted.is_some_and(|wanted| !wanted()) {
+            return Ok(Waited::Unwanted);
+        }
+    }
 }
 
 /// What `rt` was given itself, for hooks that say nothing about theirs.
@@ -170,5 +207,18 @@ mod tests {
     fn a_hook_that_takes_too_long_ends_with_its_children() {
         let error = run(&hook("sleep 1000 & sleep 1000", Some(1)), "", "/").unwrap_err();
         assert!(error.note.ends_with("ran past its timeout of 1 s"), "{error}");
+    }
+
+    #[test]
+    fn a_hook_that_nobody_wants_any_more_ends_with_its_children() {
+        let asked = std::cell::Cell::new(0);
+        let wanted = || asked.replace(asked.get() + 1) < 2;
+        let endless = hook("sleep 1000 & sleep 1000", None);
+        let error = run_while(&endless, "", "/", Some(&wanted)).unwrap_err();
+        assert!(error.note.ends_with("was ended, for the container has ended"), "{error}");
+        assert_eq!(asked.get(), 3);
+        run_while(&hook("sleep 0.3", None), "", "/", Some(&|| true)).unwrap();
+        let late = run_while(&hook("sleep 1000", Some(1)), "", "/", Some(&|| true)).unwrap_err();
+        assert!(late.note.ends_with("ran past its timeout of 1 s"), "{late}");
     }
 }

@@ -15,6 +15,7 @@ mod init;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use serde::{Deserialize, Serialize};
@@ -262,7 +263,7 @@ impl Store {
                 return Ok(record);
             }
             // The lock is free again: its maker, if there is one, had only made the directory and takes it now.
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Record::read(self.enter(id)?)
     }
@@ -271,6 +272,31 @@ impl Store {
     pub fn lock(&self, id: &str) -> Result<Record> {
         let directory = self.lock_directory(id)?;
         Record::read(directory)
+    }
+
+    /// As [`Store::lock`], if the lock can be had in that time.
+    pub fn lock_within(&self, id: &str, limit: Duration) -> Result<Option<Record>> {
+        let directory = self.enter(id)?;
+        let end = Instant::now() + limit;
+        loop {
+            match sys::fs::lock(&directory, false) {
+                Ok(()) => {
+                    still_there(&directory, id)?;
+                    return Record::read(directory).map(Some);
+                }
+                Err(e) if e.errno != Errno::EAGAIN => return Err(e),
+                Err(_) if Instant::now() >= end => return Ok(None),
+                Err(_) => std::thread::sleep(Duration::from_millis(3)),
+            }
+        }
+    }
+
+    /// Whether a container that we know is there still, and no other of its name. Not to be able to tell is a yes.
+    pub fn still_has(&self, known: &Record) -> bool {
+        match self.read(&known.header.id) {
+            Ok(record) => record.init() == known.init(),
+            Err(e) => e.errno != Errno::ENOENT,
+        }
     }
 
     /// Reads a container under a lock that it shares with others who only go in: nobody deletes or pauses it meanwhile.
@@ -416,6 +442,11 @@ impl Record {
         self.events.iter().rev().find_map(|e| if let Event::Rdt(groups) = e { Some(groups) } else { None })
     }
 
+    /// What `update` has set, in that order.
+    pub fn updates(&self) -> Vec<&serde_json::Value> {
+        self.events.iter().filter_map(|e| if let Event::Updated(asked) = e { Some(asked) } else { None }).collect()
+    }
+
     /// Init as it was recorded last: in a restore CRIU stands in its place for a while.
     pub fn init(&self) -> Option<Init> {
         self.events.iter().rev().find_map(|e| if let Event::Init(init) = e { Some(*init) } else { None })
@@ -530,6 +561,41 @@ mod tests {
         assert_eq!(store.read("x").err().unwrap().errno, Errno::ENOENT);
         drop(maker);
         assert_eq!(store.read("x").err().unwrap().errno, Errno::EBADMSG, "its maker is gone");
+    }
+
+    /// Who only looks asks for no lock: a record is there whole, with each line that counts whole, or it is not there.
+    #[test]
+    fn who_looks_without_the_lock_never_sees_half_a_record() {
+        let (dir, store) = store();
+        let path = format!("{}/a/b", dir.path().display());
+        let config = vec![b'x'; 100_000];
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let look = || {
+                let (store, mut seen) = (Store::open(&path, false, false).unwrap(), [0; 3]);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    match store.read("x") {
+                        Ok(record) => {
+                            assert_eq!(record.config.len(), 100_000);
+                            seen[record.events.len()] += 1;
+                        }
+                        Err(e) => assert_eq!(e.errno, Errno::ENOENT, "{e}"),
+                    }
+                }
+                seen
+            };
+            let lookers = [scope.spawn(look), scope.spawn(look)];
+            for _ in 0..300 {
+                let mut record = store.reserve(header("x"), config.clone()).unwrap();
+                record.note(Event::Created).unwrap();
+                record.note(Event::Updated(serde_json::Value::String("y".repeat(10_000)))).unwrap();
+                std::thread::yield_now();
+                store.remove("x", record.directory().unwrap()).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            let seen = lookers.map(|looker| looker.join().unwrap());
+            assert!(seen.iter().flatten().sum::<u32>() > 0, "nobody saw anything: {seen:?}");
+        });
     }
 
     #[test]

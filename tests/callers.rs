@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use common::caller::{careless, dies_with_parent};
 use common::cgroups::{v1, v2, value};
+use common::saved::{self, Saved, counting};
 use common::terminal::ConsoleSocket;
 use common::{Bundle, Output, Runtime, Value, json, namespace_of, patience, texts, wait_until};
 
@@ -437,4 +438,182 @@ fn buildkit_executes_beside_a_step_and_cancels_it() {
     assert!(end.is_some(), "--keep keeps it");
     BUILDKIT.does(&bundle, "--log {b}/runc-log.json --log-format json delete {id}");
     gone(&bundle);
+}
+
+/// CRIU is found as callers have it found, in their PATH.
+fn path_with_criu(bundle: &Bundle) -> String {
+    let criu = saved::criu().expect("looked for before");
+    bundle.script("bin/criu", &format!("#!/bin/sh\nexec {criu} \"$@\"\n"));
+    format!("{}:{}", bundle.text("bin"), PATH.1)
+}
+
+/// One that must work and say nothing, with CRIU.
+fn does_with_criu(caller: &Caller, bundle: &Bundle, line: &str) {
+    let output = caller.calls(bundle, line).env("PATH", &path_with_criu(bundle)).run().ok();
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "{line}");
+}
+
+/// What was brought back: whose child it is, that it goes on, and that nothing of the caller's came in with it.
+fn brought_back(bundle: &Bundle, pid_file: &str, before: u64) {
+    let pid = pid_in(bundle, pid_file);
+    assert_eq!(parent_of(pid), i64::from(std::process::id()), "the caller is a subreaper and waits for init itself");
+    assert_eq!(bundle.state()["status"], "running");
+    assert_eq!(bundle.pid(), pid);
+    bundle.counts_past(before);
+    assert_eq!(bundle.begun(), 1, "it went on, it did not begin again");
+    clean_descriptors(pid);
+}
+
+#[test]
+fn podman_asks_whether_there_is_a_checkpoint() {
+    let bundle = Bundle::new("podman-probe");
+    PODMAN_START.calls(&bundle, "checkpoint --help").run().ok();
+    let output = PODMAN_START.calls(&bundle, "restore --lsm-mount-context").run().exits(1);
+    assert!(combined(&output).contains("flag needs an argument"), "{}", combined(&output));
+}
+
+#[test]
+fn podman_saves_a_container_and_conmon_brings_it_back() {
+    need_criu!();
+    let bundle = counting("podman-criu", &["tcp"]);
+    bundle.begin();
+    let dump = "checkpoint --image-path {b}/checkpoint --work-path {b}";
+    // The flag is there twice, so it was seen.
+    does_with_criu(
+        &PODMAN_START,
+        &bundle,
+        &format!("{dump} --leave-running --leave-running --tcp-established --file-locks {{id}}"),
+    );
+    assert_eq!(bundle.status(), "running");
+    // podman reads the log's statistics, and packs what is in these places.
+    for file in ["checkpoint/inventory.img", "dump.log", "stats-dump"] {
+        assert!(fs::metadata(bundle.path(file)).is_ok(), "{file}");
+    }
+    fs::remove_dir_all(bundle.path("checkpoint")).expect("the first images");
+    // Without the flag for connections it is an error, and the container runs on.
+    let refused = PODMAN_START.calls(&bundle, &format!("{dump} {{id}}")).env("PATH", &path_with_criu(&bundle)).run();
+    refused.exits(1).fails(&["criu failed: type DUMP", "dump.log"]);
+    assert_eq!(bundle.status(), "running");
+    fs::remove_dir_all(bundle.path("checkpoint")).expect("the second images");
+    does_with_criu(&PODMAN_START, &bundle, &format!("{dump} --tcp-established {{id}}"));
+    PODMAN_START.calls(&bundle, "state {id}").run().exits(1).fails(&["does not exist"]);
+    PODMAN.calls(&bundle, "delete {id}").run().exits(1).fails(&["does not exist"]);
+    PODMAN.does(&bundle, "delete --force {id}");
+    let before = bundle.counted();
+    let restore = "--log-format=json --log {b}/oci-log restore --bundle {b} --pid-file {b}/pidfile --detach --image-path {b}/checkpoint --work-path {b}";
+    does_with_criu(&CONMON, &bundle, &format!("{restore} --tcp-established {{id}}"));
+    assert_eq!(fs::metadata(bundle.path("oci-log")).map_or(0, |log| log.len()), 0, "success says nothing");
+    assert!(fs::metadata(bundle.path("restore.log")).is_ok());
+    brought_back(&bundle, "pidfile", before);
+    PODMAN.does(&bundle, "kill {id} 9");
+    bundle.wait_status("stopped");
+    PODMAN.does(&bundle, "delete --force {id}");
+    gone(&bundle);
+}
+
+#[test]
+fn conmon_hears_why_a_container_does_not_come_back() {
+    need_criu!();
+    let bundle = counting("podman-criu-fails", &[]);
+    bundle.save();
+    bundle.directory("checkpoint");
+    let line = "--log-format=json --log {b}/oci-log restore --bundle {b} --pid-file {b}/pidfile --detach --image-path {b}/checkpoint --work-path {b} --tcp-established --tcp-close --file-locks {id}";
+    let output = CONMON.calls(&bundle, line).env("PATH", &path_with_criu(&bundle)).run().exits(1);
+    let message = one_object(&bundle, "oci-log");
+    assert!(message.contains("criu failed: type RESTORE"), "{message}");
+    assert!(output.stderr.contains(&message), "conmon reads stderr: {}", output.stderr);
+    assert!(fs::metadata(bundle.path("pidfile")).is_err());
+    gone(&bundle);
+}
+
+#[test]
+fn podman_saves_the_memory_first() {
+    need_criu!();
+    let bundle = counting("podman-predump", &[]);
+    bundle.begin();
+    let line = "checkpoint --image-path {b}/pre-checkpoint --work-path {b} --pre-dump {id}";
+    let output = PODMAN_START.calls(&bundle, line).env("PATH", &path_with_criu(&bundle)).run();
+    assert_eq!(bundle.status(), "running");
+    if output.stderr.contains("Tracking memory is not available") {
+        saved::finish(&bundle);
+        skip!("this kernel has no soft-dirty bits (CONFIG_MEM_SOFT_DIRTY), so no memory can be saved ahead");
+    }
+    output.ok();
+    let line = "checkpoint --image-path {b}/checkpoint --work-path {b} --parent-path ../pre-checkpoint {id}";
+    does_with_criu(&PODMAN_START, &bundle, line);
+    let before = bundle.counted();
+    let line = "restore --bundle {b} --pid-file {b}/pidfile --detach --image-path {b}/checkpoint --work-path {b} {id}";
+    does_with_criu(&CONMON, &bundle, line);
+    brought_back(&bundle, "pidfile", before);
+    saved::finish(&bundle);
+}
+
+/// The shim's flags for `restore` are always these.
+const SHIM_RESTORE: &str = "--image-path {b}/images --work-path {b}/criu-work --detach --pid-file {b}/init.pid -no-subreaper --bundle {b} {id}";
+
+#[test]
+fn the_shim_saves_what_it_has_paused_and_brings_it_back() {
+    need_criu!();
+    let bundle = counting("shim-criu", &[]);
+    bundle.begin();
+    let all = "--tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft";
+    // `ctr tasks checkpoint`: it goes on.
+    SHIM.does(&bundle, &format!("{LOG} pause {{id}}"));
+    let dump = format!("{LOG} checkpoint --image-path {{b}}/images --work-path {{b}}/criu-work");
+    does_with_criu(&SHIM, &bundle, &format!("{dump} {all} --leave-running {{id}}"));
+    assert_eq!(bundle.status(), "paused");
+    SHIM.does(&bundle, &format!("{LOG} resume {{id}}"));
+    bundle.counts_past(bundle.counted());
+    fs::rename(bundle.path("images"), bundle.path("first-images")).expect("the first images");
+    // `docker checkpoint create`: it ends.
+    SHIM.does(&bundle, &format!("{LOG} pause {{id}}"));
+    does_with_criu(&SHIM, &bundle, &format!("{dump} {all} {{id}}"));
+    let late = SHIM.calls(&bundle, &format!("{LOG} delete {{id}}")).run().exits(1);
+    assert!(combined(&late).contains("does not exist"), "{}", combined(&late));
+    SHIM.does(&bundle, &format!("{LOG} delete --force {{id}}"));
+    let before = bundle.counted();
+    // One dash, as the shim writes it.
+    let back = format!("{LOG} restore {SHIM_RESTORE}");
+    does_with_criu(&SHIM, &bundle, &back);
+    assert!(fs::metadata(bundle.path("criu-work/restore.log")).is_ok());
+    brought_back(&bundle, "init.pid", before);
+    SHIM.does(&bundle, &format!("{LOG} kill {{id}} 9"));
+    bundle.wait_status("stopped");
+    SHIM.does(&bundle, &format!("{LOG} delete {{id}}"));
+    gone(&bundle);
+}
+
+#[test]
+fn docker_s_prestart_hook_makes_the_network_of_what_is_brought_back() {
+    need_criu!();
+    if fs::metadata("/usr/sbin/ip").is_err() {
+        skip!("no ip (iproute2) to make a network with");
+    }
+    let mut bundle = counting("docker-criu", &[]);
+    let script = "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nset -e\nstate=$(cat)\nprintf %s \"$state\" > \"$1\"\n\
+                  pid=$(printf %s \"$state\" | sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')\n\
+                  ip link add name eth0 netns \"$pid\" type veth peer name \"rv$pid\" netns \"$2\"\n";
+    let hook = bundle.script("libnetwork-setkey", script);
+    // The other end is not in the host's namespace, where other tests look for what is left.
+    let bridge = sleeping("docker-bridge");
+    bridge.create().ok();
+    let args = json!(["libnetwork-setkey", bundle.text("setkey.json"), bridge.pid().to_string()]);
+    bundle.set("/hooks/prestart", json!([{"path": hook.to_str().expect("text"), "args": args}]));
+    bundle.begin();
+    let devices = || fs::read_to_string(format!("/proc/{}/net/dev", bundle.pid())).expect("a network");
+    assert!(devices().contains("eth0:"), "{}", devices());
+    SHIM.does(&bundle, &format!("{LOG} pause {{id}}"));
+    let dump = format!("{LOG} checkpoint --image-path {{b}}/images --work-path {{b}}/criu-work {{id}}");
+    does_with_criu(&SHIM, &bundle, &dump);
+    SHIM.does(&bundle, &format!("{LOG} delete --force {{id}}"));
+    let before = bundle.counted();
+    fs::remove_file(bundle.path("setkey.json")).expect("create ran the hook");
+    does_with_criu(&SHIM, &bundle, &format!("{LOG} restore {SHIM_RESTORE}"));
+    let seen: Value = serde_json::from_slice(&fs::read(bundle.path("setkey.json")).expect("it has run")).expect("JSON");
+    assert_eq!((&seen["pid"], &seen["id"]), (&json!(pid_in(&bundle, "init.pid")), &json!(bundle.id)));
+    assert_eq!(devices().matches("eth0:").count(), 1, "{}", devices());
+    brought_back(&bundle, "init.pid", before);
+    SHIM.does(&bundle, &format!("{LOG} delete --force {{id}}"));
+    gone(&bundle);
+    bridge.delete().ok();
 }

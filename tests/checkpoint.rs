@@ -9,126 +9,13 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::Command;
 
 use common::caller::owns_terminal;
+use common::saved::{Saved, counting, finish, round_trip};
 use common::terminal::{ConsoleSocket, Terminal};
-use common::{Bundle, Output, Runtime, cgroups, json, patience, wait_until};
+use common::{Bundle, Runtime, cgroups, json, patience, wait_until};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
-
-/// Where CRIU is; without one that works here there is nothing to be tested.
-fn criu() -> Option<String> {
-    let new_enough = |program: &str| {
-        let output = Command::new(program).arg("--version").output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let major = text.lines().find_map(|l| l.strip_prefix("Version: ")?.split('.').next()?.parse::<u32>().ok())?;
-        (major >= 4).then(|| program.to_owned())
-    };
-    let asked = std::env::var("RT_CRIU").ok();
-    let places = ["/usr/sbin/criu", "/usr/local/sbin/criu", "/var/tmp/rt-criu/criu"];
-    asked.iter().map(String::as_str).chain(places).find_map(new_enough)
-}
-
-macro_rules! need_criu {
-    () => {
-        if criu().is_none() {
-            skip!("no CRIU of version 4 or newer: conformance/criu/fetch");
-        }
-    };
-}
-
-/// A bundle whose process counts, with what it takes along.
-fn counting(name: &str, how: &[&str]) -> Bundle {
-    let mut bundle = Bundle::new(name);
-    let words: Vec<&str> = ["/probe", "count", "/tmp"].iter().chain(how).copied().collect();
-    bundle.set("/process/args", json!(words));
-    // The default config's stdio is files of the host.
-    bundle
-}
-
-trait Saved {
-    fn images(&self) -> String;
-    fn verb(&self, words: &[&str]) -> Runtime;
-    fn checkpoint(&self, flags: &[&str]) -> Output;
-    fn restore_command(&self, flags: &[&str]) -> Runtime;
-    fn restore(&self, flags: &[&str]) -> Output;
-    fn begin(&self);
-    fn counted(&self) -> u64;
-    fn counts_past(&self, number: u64) -> u64;
-    fn begun(&self) -> usize;
-    fn stop(&self, code: i32);
-}
-
-impl Saved for Bundle {
-    fn images(&self) -> String {
-        self.text("images")
-    }
-
-    fn verb(&self, words: &[&str]) -> Runtime {
-        self.rt(words).env("RT_CRIU", &criu().expect("looked for before"))
-    }
-
-    fn checkpoint(&self, flags: &[&str]) -> Output {
-        let images = self.images();
-        self.verb(&[&["checkpoint", "--image-path", &images], flags, &[self.id.as_str()]].concat()).run()
-    }
-
-    fn restore_command(&self, flags: &[&str]) -> Runtime {
-        self.save();
-        let (base, images) = (self.text(""), self.images());
-        let words = ["restore", "--bundle", &base, "--image-path", &images];
-        self.verb(&[&words, flags, &[self.id.as_str()]].concat())
-    }
-
-    fn restore(&self, flags: &[&str]) -> Output {
-        self.restore_command(flags).run()
-    }
-
-    /// Creates, starts, and waits until it has counted a while.
-    fn begin(&self) {
-        self.create().ok();
-        self.start().ok();
-        self.counts_past(10);
-    }
-
-    fn counted(&self) -> u64 {
-        let places = ["rootfs/tmp/count", "elsewhere/count"].map(|place| fs::read_to_string(self.path(place)));
-        let text = places.into_iter().flatten().next().unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
-    }
-
-    fn counts_past(&self, number: u64) -> u64 {
-        let found = wait_until(patience(), || Some(self.counted()).filter(|now| *now > number));
-        found.unwrap_or_else(|| panic!("{} counts no further than {}", self.id, self.counted()))
-    }
-
-    fn begun(&self) -> usize {
-        fs::read_to_string(self.path("rootfs/tmp/begun")).unwrap_or_default().lines().count()
-    }
-
-    fn stop(&self, code: i32) {
-        fs::write(self.path("rootfs/tmp/stop"), code.to_string()).expect("a file");
-    }
-}
-
-/// Saves it, brings it back, and sees that it goes on and is the same.
-fn round_trip(bundle: &Bundle, saving: &[&str], bringing: &[&str]) {
-    bundle.begin();
-    bundle.checkpoint(saving).ok();
-    assert_eq!(bundle.status(), "gone");
-    bundle.nothing_left();
-    let before = bundle.counted();
-    bundle.restore(&[&["--detach"], bringing].concat()).ok();
-    assert_eq!(bundle.status(), "running");
-    bundle.counts_past(before);
-    assert_eq!(bundle.begun(), 1, "it went on, it did not begin again");
-}
-
-fn finish(bundle: &Bundle) {
-    bundle.rt(&["delete", "--force", &bundle.id]).run().ok();
-    bundle.nothing_left();
-}
 
 #[test]
 fn a_counting_process_goes_on() {
@@ -655,7 +542,56 @@ fn the_config_file_counts_more() {
 #[test]
 fn an_empty_network_is_one_without_its_devices() {
     need_criu!();
-    let bundle = counting("criuempty", &[]);
-    round_trip(&bundle, &["--empty-ns", "network"], &["--empty-ns", "network"]);
+    // Its own loopback it has, as after create.
+    let bundle = counting("criuempty", &["tcp"]);
+    let flags = ["--empty-ns", "network", "--tcp-established"];
+    round_trip(&bundle, &flags, &flags);
     finish(&bundle);
+}
+
+#[test]
+fn what_update_has_set_comes_back() {
+    need_criu!();
+    let mut bundle = counting("criulimits", &[]);
+    bundle.set("/linux/resources", json!({"pids": {"limit": 77}, "memory": {"limit": 200 << 20}}));
+    bundle.begin();
+    let limit = |controller: &str, old: &str, new: &str| {
+        let at = cgroups::v1(controller).map(|dir| dir.join(&bundle.id).join(old));
+        let at = at.or_else(|| cgroups::v2(controller).map(|dir| dir.join(&bundle.id).join(new)));
+        cgroups::value(&at.expect("a hierarchy with the controller"))
+    };
+    let limits = || (limit("pids", "pids.max", "pids.max"), limit("memory", "memory.limit_in_bytes", "memory.max"));
+    let is = |pids: &str, memory: u64| (pids.to_owned(), memory.to_string());
+    bundle.rt(&["update", "--pids-limit", "66", "--memory", "300M", &bundle.id]).run().ok();
+    bundle.rt(&["update", "--pids-limit", "55", &bundle.id]).run().ok();
+    assert_eq!(limits(), is("55", 300 << 20));
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("55", 300 << 20), "what was asked for last");
+    // Once more, for it is remembered of the new one too; and then of the bundle's alone, from a directory used before.
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("55", 300 << 20));
+    finish(&bundle);
+    bundle.begin();
+    bundle.checkpoint(&[]).ok();
+    bundle.restore(&["--detach"]).ok();
+    assert_eq!(limits(), is("77", 200 << 20), "another container's updates are not this one's");
+    finish(&bundle);
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_again_leaves_nothing() {
+    need_criu!();
+    let bundle = counting("criulimit", &[]);
+    bundle.begin();
+    bundle.rt(&["update", "--pids-limit", "55", &bundle.id]).run().ok();
+    bundle.checkpoint(&[]).ok();
+    fs::write(bundle.path("images/updates.json"), r#"[{"cpu": {"cpus": "4095"}}]"#).unwrap();
+    bundle.restore(&["--detach"]).fails(&["the limits that update had set", "/cpu/cpus"]);
+    assert_eq!(bundle.status(), "gone");
+    bundle.nothing_left();
+    fs::write(bundle.path("images/updates.json"), "nonsense").unwrap();
+    bundle.restore(&["--detach"]).fails(&["updates.json beside the images"]);
+    bundle.nothing_left();
 }

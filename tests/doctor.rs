@@ -197,6 +197,27 @@ fn programs_are_looked_for_in_path() {
     some.amiss("newuidmap", "note", "chmod u+s ");
 }
 
+#[test]
+fn criu_is_looked_for_where_checkpoint_looks_for_it() {
+    let bundle = Bundle::new("doctor-criu");
+    let says = |version: &str| format!("#!/bin/sh\n[ \"$1\" = --version ] && echo 'Version: {version}'\n");
+    let one = bundle.script("one/criu", &says("4.1")).display().to_string();
+    let other = bundle.script("other/anything", &says("4.2")).display().to_string();
+    let by_variable = format!("RT_CRIU={other} exec \"$@\"");
+    for (script, global, want) in [
+        (format!("PATH={} exec \"$@\"", bundle.path("one").display()), vec![], format!("{one}, version 4.1")),
+        (by_variable.clone(), vec![], format!("{other}, version 4.2")),
+        ("exec \"$@\"".to_owned(), vec!["--criu", one.as_str()], format!("{one}, version 4.1")),
+        (by_variable.clone(), vec!["--criu", one.as_str()], format!("{one}, version 4.1")),
+    ] {
+        let lines = under(&script, &global);
+        assert_eq!((lines.verdict("criu"), lines.found("criu")), ("ok", want.as_str()), "{script} {global:?}");
+    }
+    let none = under(&by_variable, &["--criu", "/nowhere/criu"]);
+    none.amiss("criu", "note", "--criu PATH or RT_CRIU");
+    assert!(none.found("criu").contains("/nowhere/criu"), "{}", none.found("criu"));
+}
+
 /// What somebody without rights is told.
 #[test]
 fn users_are_told_what_they_need() {

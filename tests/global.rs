@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 
 use common::caller::careless;
 use common::terminal::receive_descriptor;
-use common::{Bundle, Value, json, own_namespace, texts};
+use common::{Bundle, Runtime, Value, json, own_namespace, texts};
 
 fn sleeping(name: &str) -> Bundle {
     let mut bundle = Bundle::new(name);
@@ -94,6 +94,30 @@ fn sockets_for_activation_are_for_exec_too() {
         assert!(env.contains(&line.to_owned()), "{line} is not in {env:?}");
     }
     end(&bundle);
+}
+
+/// Sockets that systemd has passed to the runtime come first, and descriptors that are to be kept behind them. podman's are
+/// for the container's init, and it counts them among those.
+#[test]
+fn descriptors_that_are_kept_come_behind_the_sockets_for_activation() {
+    let mut bundle = Bundle::new("listen-keep");
+    bundle.args(["/probe", "fingerprint"]).save();
+    let base = bundle.text("");
+    let run = |script: &str, kept: &str| {
+        let words = ["run", "--preserve-fds", kept, "--bundle", &base, &bundle.id];
+        Runtime::in_shell(script, &bundle, &words).before_exec(careless("/etc/hostname", 3..7)).run()
+    };
+    for (pid, kept, want) in [("$$", "2", 5), ("$$", "0", 3), ("1", "2", 4), ("1", "0", 3), ("", "2", 4)] {
+        let script = format!("LISTEN_FDS=1 LISTEN_PID={pid} exec \"$@\"");
+        let seen = run(&script, kept).ok().json();
+        let fds: Vec<u64> =
+            seen["fds"].as_array().expect("descriptors").iter().filter_map(|fd| fd["fd"].as_u64()).collect();
+        assert_eq!(fds, (0..=want).collect::<Vec<u64>>(), "LISTEN_PID={pid} --preserve-fds {kept}");
+        assert!(texts(&seen["env"]).contains(&"LISTEN_FDS=1".to_owned()));
+    }
+    let missing = run("LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"", "3");
+    missing.exits(1).fails(&["--preserve-fds 3: descriptor 7 is not open"]);
+    bundle.nothing_left();
 }
 
 #[test]

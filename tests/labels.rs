@@ -227,3 +227,34 @@ fn selinux_labels_without_selinux_are_warnings_or_under_strict_errors() {
     strict.fails(&["/process/selinuxLabel: SELinux is not", "/linux/mountLabel: SELinux is not"]);
     bundle.nothing_left();
 }
+
+#[test]
+fn a_label_that_exec_is_asked_for_by_a_flag_is_meant() {
+    let mut bundle = Bundle::new("execlabel");
+    bundle.args(["/probe", "sleep"]);
+    bundle.create().ok();
+    bundle.start().ok();
+    let exec = |flags: &[&str]| bundle.rt(&[&["exec"], flags, &[bundle.id.as_str(), "/bin/true"]].concat()).run();
+    let why = match apparmor() {
+        true => "AppArmor profile rtt-no-such-profile is not loaded",
+        false => "--apparmor: AppArmor is not enabled on this host",
+    };
+    exec(&["--apparmor", "rtt-no-such-profile"]).exits(255).fails(&[why]);
+    let why = match selinux() {
+        true => "SELinux's policy has no context rtt-no-such-context",
+        false => "--process-label: SELinux is not enabled on this host",
+    };
+    exec(&["--process-label", "rtt-no-such-context"]).exits(255).fails(&[why]);
+    // These ask for nothing.
+    assert_eq!(exec(&["--apparmor", "", "--process-label", ""]).ok().stderr, "");
+    if !apparmor() {
+        assert_eq!(exec(&["--apparmor", "unconfined"]).ok().stderr, "");
+        // A file is as a config: engines write the same one for every host.
+        let process =
+            json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "apparmorProfile": "acme"});
+        let file = bundle.write("process.json", &process.to_string()).to_string_lossy().into_owned();
+        let output = bundle.rt(&["exec", "--process", &file, &bundle.id]).run().ok();
+        assert!(output.stderr.contains("left out acme: AppArmor is not enabled on this host"), "{}", output.stderr);
+    }
+    bundle.rt(&["delete", "--force", &bundle.id]).run().ok();
+}

@@ -103,6 +103,77 @@ fn limits_change_and_what_is_not_named_stays() {
 }
 
 #[test]
+fn each_flag_of_update_changes_its_file() {
+    let mut bundle = Bundle::new("update-flags");
+    start(&mut bundle);
+    let mib = |n: u64| (n << 20).to_string();
+    // The flag; the controller; file and value on cgroup v1, then on v2. Without a name: that version has no such limit.
+    for (flag, value, controller, old, want_old, new, want_new) in [
+        ("--cpu-period", "50000", "cpu", "cpu.cfs_period_us", "50000", "cpu.max", "max 50000"),
+        ("--cpu-quota", "20000", "cpu", "cpu.cfs_quota_us", "20000", "cpu.max", "20000 50000"),
+        ("--cpu-burst", "1000", "cpu", "cpu.cfs_burst_us", "1000", "cpu.max.burst", "1000"),
+        ("--cpu-share", "512", "cpu", "cpu.shares", "512", "cpu.weight", "59"),
+        ("--cpu-idle", "1", "cpu", "cpu.idle", "1", "cpu.idle", "1"),
+        ("--cpuset-cpus", "0", "cpuset", "cpuset.cpus", "0", "cpuset.cpus", "0"),
+        ("--cpuset-mems", "0", "cpuset", "cpuset.mems", "0", "cpuset.mems", "0"),
+        ("--memory", "64m", "memory", "memory.limit_in_bytes", &mib(64), "memory.max", &mib(64)),
+        ("--memory-reservation", "32m", "memory", "memory.soft_limit_in_bytes", &mib(32), "memory.low", &mib(32)),
+        ("--memory-swap", "96m", "memory", "memory.memsw.limit_in_bytes", &mib(96), "memory.swap.max", &mib(32)),
+        ("--kernel-memory-tcp", "8m", "memory", "memory.kmem.tcp.limit_in_bytes", &mib(8), "", ""),
+        ("--pids-limit", "44", "pids", "pids.max", "44", "pids.max", "44"),
+    ] {
+        if v1(controller).is_none() && new.is_empty() {
+            continue;
+        }
+        let want = if v1(controller).is_some() { want_old } else { want_new };
+        // A machine with one node has nothing else to begin with.
+        assert!(flag == "--cpuset-mems" || file(&bundle, controller, old, new) != want, "{flag} would change nothing");
+        verb(&bundle, &["update", flag, value]).ok();
+        assert_eq!(file(&bundle, controller, old, new), want, "{flag} {value}");
+    }
+    verb(&bundle, &["update", "--cpuset-mems", "4095"]).fails(&["cpuset.mems = 4095"]);
+    // Where the kernel has no such file, that is said, and what else was asked for is as it was.
+    for (flag, value, words) in [
+        ("--blkio-weight", "300", "weight"),
+        ("--cpu-rt-period", "900000", "cpu.rt_period_us"),
+        ("--cpu-rt-runtime", "10000", "cpu.rt_runtime_us"),
+    ] {
+        let output = verb(&bundle, &["update", flag, value]);
+        let said = output.stderr.contains(words) || output.stderr.contains("realtime");
+        assert!(output.success() || said, "{flag}: {}", output.stderr);
+    }
+    // Accepted, and without meaning for years.
+    verb(&bundle, &["update", "--kernel-memory", "8m"]).ok();
+    assert_eq!(file(&bundle, "pids", "pids.max", "pids.max"), "44");
+    end(&bundle);
+}
+
+#[test]
+fn events_tell_of_memory_that_was_reclaimed() {
+    if v2("memory").is_none() {
+        skip!("memory.high is of cgroup v2, which has no memory controller here");
+    }
+    let mut bundle = Bundle::new("events-high");
+    bundle.set("/linux/resources", json!({"unified": {"memory.high": "8388608"}}));
+    start(&mut bundle);
+    let events = bundle.rt(&["events", "--interval", "1h", &bundle.id]).spawn();
+    events.wait_for("{\"data\":{");
+    // As many pages of files as are reclaimed without anybody being killed.
+    let script = "i=0; while [ $i -lt 64 ]; do cat /probe >> /tmp/much; i=$((i+1)); done";
+    let filling = bundle.rt(&["exec", &bundle.id, "/bin/sh", "-c", script]).spawn();
+    let found = wait_until(patience(), || {
+        events.stdout().lines().find(|line| line.contains("\"type\":\"memory.high\"")).map(str::to_owned)
+    });
+    let found: serde_json::Value = serde_json::from_str(&found.expect("an event")).expect("JSON");
+    assert!(found["data"]["count"].as_u64().is_some_and(|count| count > 0), "{found}");
+    bundle.kill("KILL").ok();
+    filling.wait();
+    events.wait().ok();
+    bundle.wait_status("stopped");
+    bundle.delete().ok();
+}
+
+#[test]
 fn what_docker_and_kubernetes_send_is_read_as_they_mean_it() {
     let mut bundle = Bundle::new("update-engines");
     bundle.set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}));

@@ -51,7 +51,7 @@ class Case:
     v1: bool = False
 
 
-VERBS = ["create", "run", "start", "exec", "kill", "delete", "state", "list", "ps", "events", "pause", "resume", "update", "spec", "features"]
+VERBS = ["create", "run", "start", "exec", "kill", "delete", "state", "list", "ps", "events", "pause", "resume", "update", "spec", "features", "checkpoint", "restore"]
 RUN = "run --bundle {b} {id}"
 CREATE = "create --bundle {b} {id}"
 UP = ["!quiet " + CREATE, "!quiet start {id}"]
@@ -116,7 +116,8 @@ CASES = [
                   "exec -e A {id} env", "exec --tty {id} true", "exec -d --tty {id} true", "exec --console-socket {b}/s {id} true", "exec -d --pid-file {b}/pid {id} true",
                   "exec {id} sh -c 'echo -x; echo --help'", "exec --cap CAP_SYS_ADMIN {id} grep CapEff /proc/self/status", "exec --cap NOPE {id} true",
                   "exec --preserve-fds=99 {id} true", "exec --process {b}/none {id}", "exec --ignore-paused {id} true", "exec --cgroup / {id} true",
-                  "exec --cgroup /nowhere {id} true", "exec --no-new-privs {id} grep NoNewPrivs /proc/self/status", "exec {id} --", "exec -- {id} echo x"]),
+                  "exec --cgroup /nowhere {id} true", "exec --no-new-privs {id} grep NoNewPrivs /proc/self/status", "exec {id} --", "exec -- {id} echo x",
+                  "exec --apparmor '' --process-label '' {id} true"]),
     Case("exec-process", [*UP, "!sh printf %s '{\"args\":[\"/bin/env\"],\"cwd\":\"/\",\"env\":[\"A=b\"],\"user\":{\"uid\":0,\"gid\":0}}' > {b}/p", "exec --process {b}/p {id}",
                           "exec -p {b}/p --env C=d {id}", "exec -p {b}/p {id} /bin/echo other",
                           "!sh printf %s '{\"args\":[],\"cwd\":\"/\"}' > {b}/p", "exec -p {b}/p {id}", "!sh echo nonsense > {b}/p", "exec -p {b}/p {id}"]),
@@ -139,6 +140,9 @@ CASES = [
                     "update --l3-cache-schema L3:0=f {id}", "update --kernel-memory 1 {id}", "update --cpu-burst 0 {id}", "update --cpu-idle 0 {id}"],
          {"/linux/resources/pids": {"limit": 40}},
          stdin='{"memory":{"limit":0,"reservation":0,"kernel":0},"cpu":{"shares":0,"quota":25000,"period":100000},"pids":{"limit":50},"blockIO":{"weight":0}}', v1=True),
+    Case("checkpoint", ["checkpoint {id}", "checkpoint", "checkpoint --manage-cgroups-mode odd {id}", "checkpoint --empty-ns pid {id}",
+                        "checkpoint --page-server nowhere {id}", "restore --lsm-mount-context", "restore --bundle {b}/none {id}",
+                        "!quiet " + CREATE, "checkpoint --image-path {b}/images {id}"]),
     Case("ps", [*UP, "ps {id} -o pid,comm", "ps {id} -o user,pid,args", "ps --format json {id}", "ps --format nope {id}", "ps {id} -o nope"], view="words"),
     Case("events", [*UP, "events --stats {id}", "events --interval 0s {id}"], view="shape", v1=True),
     Case("features", ["features"]),

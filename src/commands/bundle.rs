@@ -131,7 +131,7 @@ pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> O
         no_pivot: flags.no_pivot,
         no_new_keyring: flags.no_new_keyring,
         console_socket: None,
-        preserve_fds: flags.preserve_fds,
+        preserve_fds: flags.preserve_fds.saturating_add(own_listen_fds()),
         listen_fds: listen_fds(),
         listen_names: listen_names(),
         strict,
@@ -145,6 +145,13 @@ pub fn options(global: &Global, flags: &PlanFlags, id: &str, bundle: &Path) -> O
 /// How many sockets our caller passes for activation (sd_listen_fds(3)).
 pub fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// How many of them are for us by name, as from systemd. podman names the container's init, and counts them in
+/// `--preserve-fds` too.
+pub fn own_listen_fds() -> u32 {
+    let own = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    if own { listen_fds() } else { 0 }
 }
 
 /// What our caller calls them.

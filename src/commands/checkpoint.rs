@@ -117,17 +117,22 @@ fn config_file(annotation: Option<&String>) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// CRIU: `--criu`, else `$RT_CRIU`, else the one in PATH.
-pub fn find_criu(global: &Global) -> Result<Criu> {
+/// What CRIU is called: `--criu`, else `$RT_CRIU`, else `criu`; and the directories that it is looked for in.
+pub fn criu_name(global: &Global) -> (String, String) {
     let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let path = var("PATH").unwrap_or_else(|| PATH.to_owned());
     let asked = global.criu.as_ref().map(|p| p.to_string_lossy().into_owned()).filter(|p| !p.is_empty());
     let name = asked.or_else(|| var("RT_CRIU")).unwrap_or_else(|| "criu".to_owned());
+    (name, var("PATH").unwrap_or_else(|| PATH.to_owned()))
+}
+
+/// CRIU, as both verbs start it.
+pub fn find_criu(global: &Global) -> Result<Criu> {
+    let (name, path) = criu_name(global);
     let program = crate::identity::lookup::look_up(&name, &path).map_err(|e| {
         let hint = "checkpoint and restore need CRIU: install it, or name it with --criu PATH or RT_CRIU";
-        if e.errno == Errno::UnknownErrno { e.about(hint) } else { e }
-    });
-    let program = program.with_context(|| format!("criu {name:?}"))?;
+        let note = format!("{} ({hint})", e.note);
+        if e.errno == Errno::UnknownErrno { e.about(note) } else { e }
+    })?;
     let mut env: Vec<String> = std::env::vars().filter(|(k, _)| k != "PATH").map(|(k, v)| format!("{k}={v}")).collect();
     env.push(format!("PATH={path}"));
     Ok(Criu { program, path, env })

@@ -14,7 +14,7 @@ use crate::init::{self, Baggage};
 use crate::log::Log;
 use crate::plan::{HostOp, InitOp, Options, Plan};
 use crate::rootfs::Rootfs;
-use crate::state::{Header, NOTIFY_DIR, Status};
+use crate::state::{Header, NOTIFY_DIR};
 use crate::step::Stage;
 use crate::sys::{self, Call, During, Errno};
 use crate::talk::InitEnd;
@@ -96,7 +96,7 @@ pub fn make<'p>(
 /// A container that was there, if only for a moment, has an end, and its hooks run.
 pub fn poststop(planned: &Planned, global: &Global, log: &Log) {
     let hooks = hooks::lower(&planned.spec, Point::Poststop, bundle::strict(global));
-    host::run_hooks(&hooks, &planned.header, Status::Stopped, 0).iter().for_each(|e| log.warn(e));
+    host::run_poststop(&hooks, &planned.header).iter().for_each(|e| log.warn(e));
 }
 
 /// EEXIST of the reservation in the words that callers know.

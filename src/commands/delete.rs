@@ -1,6 +1,6 @@
 //! `rt delete`: removes what a container has left, and with --force whatever state it is in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,10 +12,12 @@ use crate::host::{self, Host};
 use crate::log::Log;
 use crate::spec;
 use crate::state::{Record, Status, Store};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Call, Errno};
 
 /// How long the processes of a container may take to end after SIGKILL.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a lock is waited for before something is done about who holds it.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// Deletes.
 pub fn delete(global: &Global, args: &Delete, log: &Log) -> Result<()> {
@@ -23,7 +25,7 @@ pub fn delete(global: &Global, args: &Delete, log: &Log) -> Result<()> {
         Err(e) if e.errno == Errno::ENOENT && args.force => return Ok(()),
         other => other.map_err(missing)?,
     };
-    let record = match store.lock(&args.id) {
+    let record = match take(&store, args) {
         Err(e) if e.errno == Errno::ENOENT && args.force => return Ok(()),
         Err(e) if e.errno == Errno::EBADMSG && args.force => {
             // No record, no cleaning by it: what it was written for was not begun, or the file was damaged from outside.
@@ -43,15 +45,45 @@ pub fn delete(global: &Global, args: &Delete, log: &Log) -> Result<()> {
     remove(&store, record, None, log)
 }
 
+/// The container under its lock. With --force whoever holds the lock for long loses the init that it waits for: hooks of
+/// `create` and `restore` end with it.
+fn take(store: &Store, args: &Delete) -> sys::Result<Record> {
+    if !args.force {
+        return store.lock(&args.id);
+    }
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Some(record) = store.lock_within(&args.id, MOMENT)? {
+            return Ok(record);
+        }
+        // What can't be read or killed now is for the next look, or for the error below.
+        if let Ok(Some(init)) = store.read(&args.id).and_then(|record| record.alive()) {
+            let _ = sys::process::signal(&init, libc::SIGKILL);
+        }
+    }
+    let note = format!("another rt is at work on the container, and has not ended for {} s", PATIENCE.as_secs());
+    Err(sys::Error::other(Call::Flock, note))
+}
+
 /// Removes the container that we made and whose workload has ended, as `run` does.
 pub fn remove_ended(made: &Host<'_>, log: &Log) -> Result<()> {
-    let (Some(store), ours) = (made.store(), made.record()) else { return Ok(()) };
+    made.store().map_or(Ok(()), |store| remove_ours(store, made.record(), made.cgroup(), log))
+}
+
+/// Removes a container that has failed, whose lock we have given up. The failure is the error that counts.
+pub fn clean_up(store: &Store, ours: &Record, log: &Log) {
+    if let Err(e) = remove_ours(store, ours, None, log) {
+        log.warn(format!("{e:#}"));
+    }
+}
+
+fn remove_ours(store: &Store, ours: &Record, cgroup: Option<&Cgroup>, log: &Log) -> Result<()> {
     match store.lock(&ours.header.id) {
         // Somebody else deleted it.
         Err(e) if e.errno == Errno::ENOENT => Ok(()),
         // And has made another of this name, which is theirs.
         Ok(record) if record.init() != ours.init() => Ok(()),
-        other => remove(store, other?, made.cgroup(), log),
+        other => remove(store, other?, cgroup, log),
     }
 }
 
@@ -91,18 +123,6 @@ pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log)
             Vec::new()
         }
     };
-    host::run_hooks(&hooks, &record.header, Status::Stopped, 0).iter().for_each(|e| log.warn(e));
+    host::run_poststop(&hooks, &record.header).iter().for_each(|e| log.warn(e));
     Ok(())
-}
-
-/// Sends a signal to init, or to everything in the container.
-pub fn signal(record: &Record, signal: i32, all: bool) -> Result<()> {
-    if all {
-        return Ok(host::kill_everything(record, host::open_cgroup(record)?.as_ref(), signal)?);
-    }
-    let pidfd = record.alive()?.context("container not running")?;
-    match sys::process::signal(&pidfd, signal) {
-        Err(e) if e.errno == Errno::ESRCH => bail!("container not running"),
-        other => Ok(other?),
-    }
 }

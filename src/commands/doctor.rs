@@ -49,7 +49,7 @@ pub fn doctor(global: &Global, args: &cli::Doctor) -> Result<u8> {
         std::env::var("PATH").unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     let host = Host { facts: bundle::facts(global, None)?, state: state_root(global)?, path };
     let lines = match &args.bundle {
-        None => everything(&host),
+        None => everything(global, &host),
         Some(dir) => needs::lines(global, &host, dir)?,
     };
     let text = if args.json { serde_json::to_string_pretty(&lines)? + "\n" } else { line::text(&lines) };
@@ -57,7 +57,7 @@ pub fn doctor(global: &Global, args: &cli::Doctor) -> Result<u8> {
     Ok(u8::from(lines.iter().any(|line| line.verdict == Verdict::Fail)))
 }
 
-fn everything(host: &Host) -> Vec<Line> {
+fn everything(global: &Global, host: &Host) -> Vec<Line> {
     let parts = [
         kernel::needed(),
         kernel::wished(),
@@ -67,7 +67,7 @@ fn everything(host: &Host) -> Vec<Line> {
         rights::lines(host),
         files::needed(host),
         files::wished(),
-        extras::lines(host),
+        extras::lines(global, host),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -31,7 +31,11 @@ pub fn events(global: &Global, args: &Events) -> Result<()> {
     }
     let cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own that counts anything")?;
     if args.stats {
-        return say(&args.id, "stats", Some(json!(stats(&record, &cgroup)?)));
+        return match stats(&record, &cgroup) {
+            // It was deleted while we looked.
+            Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => bail!("container not running"),
+            stats => say(&args.id, "stats", Some(json!(stats?))),
+        };
     }
     follow(&record, &cgroup, &args.id, args.interval)
 }
@@ -79,7 +83,7 @@ fn timeout(left: Duration) -> PollTimeout {
     PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::MAX)
 }
 
-fn stats(record: &Record, cgroup: &Cgroup) -> Result<Stats> {
+fn stats(record: &Record, cgroup: &Cgroup) -> sys::Result<Stats> {
     let mut stats = cgroup.stats()?;
     let pid = record.init().map_or(0, |init| init.pid);
     let own = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));

@@ -41,7 +41,9 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8> {
     let below = args.cgroup.iter().map(|text| Below::parse(text)).collect::<Result<Vec<_>, _>>();
     let below = below.map_err(|e| anyhow!("--cgroup: {e}"))?;
     let entry = Entry { process: &process, below: &below, options: options(args, &record) };
-    let Lowered { plan, program, warnings, .. } = plan::lower_exec(digest, &entry, &facts()?)?;
+    let facts = facts()?;
+    check_labels(args, &facts)?;
+    let Lowered { plan, program, warnings, .. } = plan::lower_exec(digest, &entry, &facts)?;
     warnings.iter().for_each(|w| log.warn(w));
     if plan.prepare.iter().any(|s| s.op == HostOp::Seal) {
         sys::process::run_sealed()?;
@@ -89,6 +91,19 @@ fn may_enter(record: &Record, cgroup: Option<&Cgroup>, ignore_paused: bool) -> R
     }
 }
 
+/// A config's label may be left out where nothing could enforce it, for engines write it everywhere. Who asks for one by a flag
+/// means it.
+fn check_labels(args: &Exec, facts: &Facts) -> Result<()> {
+    let asked = |label: &Option<String>| label.as_deref().is_some_and(|l| !l.is_empty() && l != "unconfined");
+    if asked(&args.apparmor) && !facts.apparmor {
+        bail!("--apparmor: AppArmor is not enabled on this host");
+    }
+    if asked(&args.process_label) && !facts.selinux {
+        bail!("--process-label: SELinux is not enabled on this host");
+    }
+    Ok(())
+}
+
 /// Who we are; of this host's cgroups the container's record knows all that matters here.
 fn facts() -> Result<Facts> {
     Ok(Facts {
@@ -107,7 +122,7 @@ fn options(args: &Exec, record: &Record) -> Options {
         id: record.header.id.clone(),
         bundle: record.header.bundle.clone(),
         console_socket: args.console_socket.as_ref().map(|p| p.to_string_lossy().into_owned()),
-        preserve_fds: args.preserve_fds,
+        preserve_fds: args.preserve_fds.saturating_add(bundle::own_listen_fds()),
         listen_fds: bundle::listen_fds(),
         listen_names: bundle::listen_names(),
         ..Options::default()

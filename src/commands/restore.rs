@@ -1,9 +1,9 @@
 //! `rt restore`: brings a container back from its images, and (in the foreground) stays until it ends, as `run` does.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::bundle::{self, Planned};
-use super::{checkpoint, create, delete, foreground};
+use super::{checkpoint, create, delete, foreground, update};
 use crate::cli::{Global, PlanFlags, Restore};
 use crate::criu::Choices;
 use crate::log::Log;
@@ -25,7 +25,12 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Result<u8> {
         sys::process::become_subreaper()?;
     }
     let mut made = create::make(global, &planned, false, &mut watch, log)?;
-    let back = made.bring_back(&directories, &mut watch).map_err(anyhow::Error::from);
+    // Before anybody is in the container: a limit may not fit any more once its memory is there.
+    let limited = crate::criu::read_updates(&directories.images).map_err(anyhow::Error::from).and_then(|updates| {
+        let (record, cgroup) = made.record_and_cgroup();
+        update::again(record, cgroup, updates, log).context("the limits that update had set")
+    });
+    let back = limited.and_then(|()| Ok(made.bring_back(&directories, &mut watch)?));
     let back = back.and_then(|()| create::announce(None, args.pid_file.as_deref(), made.pid(), made.pidfd()?));
     if let Err(e) = back {
         made.undo();

@@ -14,7 +14,6 @@ use crate::hooks::{self, Point};
 use crate::host::{self, Host};
 use crate::log::Log;
 use crate::spec::template;
-use crate::state::Status;
 use crate::sys;
 use crate::timings::Watch;
 
@@ -50,9 +49,9 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
         }
     };
     create::report(args.create.timings, &watch, &planned.plan);
-    after_start(&planned, &mut made, global, log)?;
-    // It runs: from here on other verbs must get at it.
+    // It runs: from here on other verbs must get at it, whatever its hooks do.
     made.let_go();
+    after_start(&planned, &made, global, log)?;
     let Some(signals) = signals else {
         return proxy.map_or(Ok(()), |proxy| proxy.until_ready(made.pidfd()?, made.pid())).map(|()| 0);
     };
@@ -71,17 +70,13 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8> {
 }
 
 /// poststart hooks: one that fails stops the container.
-fn after_start(planned: &Planned, made: &mut Host<'_>, global: &Global, log: &Log) -> Result<()> {
+fn after_start(planned: &Planned, made: &Host<'_>, global: &Global, log: &Log) -> Result<()> {
     let hooks = hooks::lower(&planned.spec, Point::Poststart, bundle::strict(global));
-    let failed = host::run_hooks(&hooks, &planned.header, Status::Running, made.pid()).into_iter().next();
-    match failed {
-        None => Ok(()),
-        Some(trouble) => {
-            made.undo();
-            create::poststop(planned, global, log);
-            Err(trouble.into())
-        }
-    }
+    let Some(store) = made.store().filter(|_| !hooks.is_empty()) else { return Ok(()) };
+    host::run_poststart(&hooks, store, made.record()).map_err(|trouble| {
+        delete::clean_up(store, made.record(), log);
+        trouble.into()
+    })
 }
 
 fn check_terminal(args: &Run, terminal: bool, socket: bool) -> Result<()> {

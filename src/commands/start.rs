@@ -58,35 +58,22 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     let strict = bundle::strict(global);
     let proxy = notify::Proxy::open(&record)?;
     record.note(Event::Started)?;
-    let started = host::start_created(&record, &plan, &mut watch);
+    let started = host::start_created(&mut record, &plan, &mut watch);
     if args.timings.is_some() {
         create::report(args.timings, &watch, &plan);
     }
-    let failed = match started {
-        Err(trouble) => Some(trouble),
-        Ok(()) if !ahead.poststart => None,
-        Ok(()) => {
-            let hooks = hooks::lower(&spec, Point::Poststart, strict);
-            let pid = record.init().map_or(0, |i| i.pid);
-            host::run_hooks(&hooks, &record.header, Status::Running, pid).into_iter().next()
-        }
-    };
-    match failed {
-        None => match (proxy, record.alive()?) {
-            (Some(proxy), Some(init)) => {
-                // Until it says that it is ready, others must get at it.
-                let pid = record.init().map_or(0, |i| i.pid);
-                record.let_go();
-                proxy.until_ready(&init, pid)
-            }
-            _ => Ok(()),
-        },
-        Some(trouble) => {
-            // "Generate an error, stop the container, and continue the lifecycle at step 12": it is gone afterwards.
-            if let Err(e) = delete::remove(&store, record, None, log) {
-                log.warn(format!("{e:#}"));
-            }
-            Err(trouble.into())
-        }
+    let started = started.and_then(|()| match ahead.poststart {
+        false => Ok(()),
+        true => host::run_poststart(&hooks::lower(&spec, Point::Poststart, strict), &store, &record),
+    });
+    if let Err(trouble) = started {
+        // "Generate an error, stop the container, and continue the lifecycle at step 12": it is gone afterwards.
+        record.let_go();
+        delete::clean_up(&store, &record, log);
+        return Err(trouble.into());
+    }
+    match (proxy, record.alive()?) {
+        (Some(proxy), Some(init)) => proxy.until_ready(&init, record.init().map_or(0, |i| i.pid)),
+        _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::LinuxIntelRdt;
 use serde_json::{Map, Value, json};
 
 use super::{missing, status, store, unfit};
@@ -11,9 +12,10 @@ use crate::cgroups::{self, Cgroup, Op, Purpose};
 use crate::cli::{Global, Update};
 use crate::error::Complaints;
 use crate::host::{self, Trouble};
+use crate::intelrdt;
 use crate::log::Log;
 use crate::spec;
-use crate::state::{Event, Status};
+use crate::state::{Event, Record, Status};
 use crate::step::{Stage, Step};
 use crate::sys::{Call, During};
 
@@ -28,15 +30,54 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Result<()> {
     }
     let asked = resources(args)?;
     let mut cgroup = host::open_cgroup(&record)?.context("the container has no cgroup of its own to set limits in")?;
-    let steps = steps(&asked, &cgroup, log)?;
+    carry_out(&mut record, &mut cgroup, asked, log)
+}
+
+/// What `update` had set on the container that was saved is set again on the one that comes back.
+pub fn again(record: &mut Record, cgroup: Option<&mut Cgroup>, updates: Vec<Value>, log: &Log) -> Result<()> {
+    let Some(cgroup) = cgroup else { return Ok(()) };
+    updates.into_iter().try_for_each(|asked| carry_out(record, cgroup, asked, log))
+}
+
+fn carry_out(record: &mut Record, cgroup: &mut Cgroup, asked: Value, log: &Log) -> Result<()> {
+    let steps = steps(&asked, cgroup, log)?;
+    let schemata = schemata(&asked)?;
     if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
         && let Some(limit) = asked.pointer("/memory/limit").and_then(Value::as_u64).filter(|n| *n > 0)
     {
         cgroup.check_memory(limit)?;
     }
-    apply(&mut cgroup, &steps)?;
+    let changed = match &schemata {
+        Some((mount, lines)) => Some(host::update_rdt(record, mount, lines).context("/intelRdt")?),
+        None => None,
+    };
+    apply(cgroup, &steps).inspect_err(|_| {
+        if let Some((rdt, changed)) = changed
+            && let Err(e) = host::take_back_rdt(record, rdt, changed)
+        {
+            log.warn(format!("the schemata could not be taken back: {e}"));
+        }
+    })?;
     // Only now: what later verbs read must be what is.
     Ok(record.note(Event::Updated(asked))?)
+}
+
+/// The lines for resctrl, and where that is mounted; `None`: nothing of it is asked for.
+fn schemata(asked: &Value) -> Result<Option<(String, Vec<String>)>> {
+    let Some(asked) = asked.get("intelRdt").filter(|asked| !asked.is_null()) else { return Ok(None) };
+    let asked: LinuxIntelRdt = serde_json::from_value(asked.clone()).context("/intelRdt")?;
+    let own = asked.schemata().clone().unwrap_or_default();
+    let lines = intelrdt::schemata::merge(asked.l3_cache_schema().as_deref(), asked.mem_bw_schema().as_deref(), &own);
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let Some(mount) = intelrdt::probe()? else {
+        bail!(
+            "/intelRdt: Intel RDT is not enabled: resctrl is not mounted \
+             (on a CPU with Intel RDT or AMD QoS: mount -t resctrl resctrl /sys/fs/resctrl)"
+        );
+    };
+    Ok(Some((mount, lines)))
 }
 
 fn apply(cgroup: &mut Cgroup, steps: &[Step<Op>]) -> Result<()> {
@@ -102,9 +143,6 @@ fn read(file: &Path) -> Result<Value> {
 }
 
 fn flags(args: &Update, all: &mut Map<String, Value>) -> Result<()> {
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        bail!("--l3-cache-schema, --mem-bw-schema: Intel RDT is not enabled");
-    }
     let mut set = |section: &str, name: &str, value: Option<Value>| {
         let Some(value) = value else { return };
         let section = all.entry(section).or_insert_with(|| json!({}));
@@ -113,6 +151,8 @@ fn flags(args: &Update, all: &mut Map<String, Value>) -> Result<()> {
         }
         section[name] = value;
     };
+    set("intelRdt", "l3CacheSchema", args.l3_cache_schema.clone().map(Into::into));
+    set("intelRdt", "memBwSchema", args.mem_bw_schema.clone().map(Into::into));
     set("blockIO", "weight", args.blkio_weight.map(Into::into));
     set("cpu", "period", args.cpu_period.map(Into::into));
     set("cpu", "quota", args.cpu_quota.map(Into::into));

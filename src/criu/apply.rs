@@ -1,9 +1,12 @@
 //! The conversation with CRIU, and what lies beside its images.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::SFlag;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::log;
 use super::outside::Stdio;
@@ -11,7 +14,9 @@ use super::rpc::{self, Answer, Request};
 use crate::sys::{self, Call, Errno, Error, Result};
 
 /// The names of the first three descriptors of a saved container, a JSON list as other runtimes write it too.
-pub const DESCRIPTORS: &str = "descriptors.json";
+const DESCRIPTORS: &str = "descriptors.json";
+/// What `update` had set on a saved container: the list of what was asked for, as in the record.
+const UPDATES: &str = "updates.json";
 
 /// The longest answer.
 const LIMIT: usize = 64 << 10;
@@ -97,12 +102,16 @@ fn make_all(path: &str) -> Result<()> {
 }
 
 /// Our end of the conversation.
-pub struct Service(OwnedFd);
+pub struct Service<'c> {
+    socket: OwnedFd,
+    /// CRIU itself: those that it brings back have a copy of its end for a while, which they would keep when it dies.
+    criu: BorrowedFd<'c>,
+}
 
-impl Service {
+impl<'c> Service<'c> {
     /// Over one end of a pair whose other end CRIU has.
-    pub fn over(socket: OwnedFd) -> Self {
-        Self(socket)
+    pub fn over(socket: OwnedFd, criu: BorrowedFd<'c>) -> Self {
+        Self { socket, criu }
     }
 
     /// Asks, answers notifications, and comes back with the last answer. `notified` is told each notification, with the descriptor
@@ -112,11 +121,13 @@ impl Service {
         request: &Request,
         notified: &mut dyn FnMut(&Answer, Option<OwnedFd>) -> Result<()>,
     ) -> Result<Answer> {
-        sys::sock::send(&self.0, &request.encode(), &[]).map_err(|e| self.gone(e))?;
+        sys::sock::send(&self.socket, &request.encode(), &[]).map_err(|e| self.gone(e))?;
         let mut buffer = vec![0; LIMIT];
         let mut trouble = Ok(());
         loop {
-            let (length, mut fds) = sys::sock::receive(&self.0, &mut buffer)?;
+            let spoke = sys::process::wait_first(&self.socket, self.criu)?;
+            let (length, mut fds) =
+                if spoke { sys::sock::receive(&self.socket, &mut buffer)? } else { (0, Vec::new()) };
             if length == 0 {
                 trouble?;
                 return Err(Error::other(Call::Recv, "criu ended without an answer"));
@@ -131,7 +142,7 @@ impl Service {
             if trouble.is_ok() {
                 trouble = notified(&answer, fds.pop());
             }
-            match sys::sock::send(&self.0, &rpc::acknowledge(trouble.is_ok()), &[]) {
+            match sys::sock::send(&self.socket, &rpc::acknowledge(trouble.is_ok()), &[]) {
                 Err(e) if trouble.is_ok() => return Err(self.gone(e)),
                 _ => {}
             }
@@ -141,7 +152,7 @@ impl Service {
     fn gone(&self, error: Error) -> Error {
         match error.errno {
             Errno::EPIPE | Errno::ECONNRESET => Error::other(Call::Send, "criu ended before it was asked"),
-            _ => error.about(format!("criu, descriptor {}", self.0.as_raw_fd())),
+            _ => error.about(format!("criu, descriptor {}", self.socket.as_raw_fd())),
         }
     }
 }
@@ -200,17 +211,42 @@ fn one_of_stdio(pid: i32, number: i32) -> Result<Stdio> {
 
 /// Leaves the names of the first three descriptors beside the images.
 pub fn write_descriptors(images: &OwnedFd, names: &[String]) -> Result<()> {
-    let text = serde_json::to_vec(names).map_err(|e| Error::other(Call::Write, e.to_string()))?;
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
-    let file = sys::fs::open(images, DESCRIPTORS, flags, 0o600, ResolveFlag::RESOLVE_BENEATH)?;
-    sys::fs::write_fd(&file, &text).map_err(|e| e.at(DESCRIPTORS))
+    write(images, DESCRIPTORS, names)
 }
 
 /// The names of the first three descriptors; images of other tools may be without.
 pub fn read_descriptors(images: &OwnedFd) -> Result<Vec<String>> {
-    match sys::fs::read(images, DESCRIPTORS, 1 << 16) {
+    read(images, DESCRIPTORS)
+}
+
+/// Leaves what `update` has set beside the images; nothing where it has set nothing.
+pub fn write_updates(images: &OwnedFd, updates: &[&Value]) -> Result<()> {
+    match updates {
+        // Those of an earlier dump into the same directory are not of this one.
+        [] => match sys::fs::unlink(images, UPDATES, false) {
+            Err(e) if e.errno != Errno::ENOENT => Err(e),
+            _ => Ok(()),
+        },
+        some => write(images, UPDATES, some),
+    }
+}
+
+/// What `update` had set, in that order.
+pub fn read_updates(images: &OwnedFd) -> Result<Vec<Value>> {
+    read(images, UPDATES)
+}
+
+fn write<T: Serialize>(images: &OwnedFd, name: &str, list: &[T]) -> Result<()> {
+    let text = serde_json::to_vec(list).map_err(|e| Error::other(Call::Write, e.to_string()))?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+    let file = sys::fs::open(images, name, flags, 0o600, ResolveFlag::RESOLVE_BENEATH)?;
+    sys::fs::write_fd(&file, &text).map_err(|e| e.at(name))
+}
+
+fn read<T: DeserializeOwned>(images: &OwnedFd, name: &str) -> Result<Vec<T>> {
+    match sys::fs::read(images, name, 1 << 20) {
         Err(e) if e.errno == Errno::ENOENT => Ok(Vec::new()),
         other => serde_json::from_slice(&other?)
-            .map_err(|e| Error::other(Call::Read, format!("{DESCRIPTORS} beside the images: {e}"))),
+            .map_err(|e| Error::other(Call::Read, format!("{name} beside the images: {e}"))),
     }
 }

@@ -20,8 +20,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use apply::{Directories, Service, explained, failure, read_descriptors, stdio, write_descriptors};
-pub use outside::{Joined, Outside, Stdio, is_named, is_outside};
+pub use apply::{
+    Directories, Service, explained, failure, read_descriptors, read_updates, stdio, write_descriptors, write_updates,
+};
+pub use outside::{Joined, Network, Outside, Stdio, is_named, is_outside};
 pub use rpc::{Answer, Kind, Request};
 
 /// How the cgroups in the images are brought back.
@@ -88,8 +90,6 @@ pub struct Choices {
     pub empty_namespaces: u32,
     /// Where pages are sent.
     pub page_server: Option<PageServer>,
-    /// CRIU's own number of the descriptor on which it says that it serves pages.
-    pub status_fd: Option<i32>,
     /// An earlier dump, relative to the images.
     pub parent: Option<String>,
     /// CRIU's config file.
@@ -98,6 +98,20 @@ pub struct Choices {
     pub lsm_profile: Option<String>,
     /// The SELinux context that mounts get.
     pub lsm_mount_context: Option<String>,
+}
+
+impl Choices {
+    /// What hooks have made of the network is neither saved nor brought back.
+    pub fn without_network(&mut self, outside: &Outside) {
+        if outside.network == Network::Hooks {
+            self.empty_namespaces |= libc::CLONE_NEWNET as u32;
+        }
+    }
+
+    /// Whether the network comes back empty.
+    pub fn empty_network(&self) -> bool {
+        self.empty_namespaces & libc::CLONE_NEWNET as u32 != 0
+    }
 }
 
 /// How a container is brought back: the part of a plan that is CRIU's.

@@ -32,6 +32,21 @@ pub struct Outside {
     pub masked: Vec<String>,
     /// Joined namespaces.
     pub joined: Vec<Joined>,
+    /// Whose work what is in its network namespace is.
+    pub network: Network,
+}
+
+/// Whose work what is in a container's network namespace is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The namespace is not the container's own.
+    #[default]
+    Others,
+    /// The container's.
+    Own,
+    /// That of hooks, who make it anew. CRIU could not: half of it is outside.
+    Hooks,
 }
 
 /// A mount as the kernel lists it.
@@ -184,6 +199,7 @@ mod tests {
             mounts: vec![("/lib".into(), "/srv/data".into()), ("/gone".into(), "/x".into())],
             masked: ["/proc/kcore", "/proc/acpi", "/proc/keys"].map(str::to_owned).to_vec(),
             joined: Vec::new(),
+            network: Network::Own,
         }
     }
 

@@ -64,6 +64,8 @@ pub struct Request {
     pub freezer: Option<String>,
     /// Whether the container has no cgroups that are CRIU's business.
     pub no_cgroups: bool,
+    /// Whether we want to hear how far it is; of a restore we always do.
+    pub notify: bool,
 }
 
 impl Request {
@@ -85,6 +87,7 @@ impl Request {
             cgroups: Vec::new(),
             freezer: None,
             no_cgroups: false,
+            notify: false,
         }
     }
 
@@ -110,7 +113,7 @@ impl Request {
         }
         to.number(45, PATIENCE);
         to.flag(50, true); // a terminal's master is with us, not in the container
-        to.flag(12, self.kind == Kind::Restore); // notifications
+        to.flag(12, self.notify || self.kind == Kind::Restore); // notifications
         to.flag(26, self.kind == Kind::Restore); // what is brought back is our child, not CRIU's
         to.flag(30, true); // mounts may receive from the host's
         self.outside(&mut to);
@@ -187,9 +190,6 @@ impl Choices {
         }
         if self.empty_namespaces != 0 {
             to.number(38, self.empty_namespaces.into());
-        }
-        if let Some(fd) = self.status_fd.filter(|_| kind != Kind::Restore) {
-            to.number(49, fd.into());
         }
         for (field, text) in
             [(14, &self.parent), (51, &self.config_file), (53, &self.lsm_profile), (63, &self.lsm_mount_context)]

@@ -6,20 +6,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::{Trouble, explain};
 use crate::cgroups::{self, Cgroup, Placement};
 use crate::facts::Facts;
-use crate::hooks::{Hook, Point};
+use crate::hooks::Hook;
 use crate::identity;
 use crate::intelrdt::{self, Rdt};
 use crate::plan::{HostOp, LISTENER, Plan};
 use crate::seccomp;
-use crate::state::{Header, Record, START_SOCKET, Status};
+use crate::state::{Event, Header, Record, START_SOCKET, Status, Store};
 use crate::step::{Origin, Stage, Step};
 use crate::sys::{self, Call, Errno, Error};
 use crate::talk::{HostEnd, HostSays, InitSays};
 use crate::timings::Watch;
 
-/// Lets a created container's init go on, and waits for its execve. The caller holds the lock and has noted the start.
-pub fn start_created(record: &Record, plan: &impl Deref<Target = Plan>, watch: &mut Watch) -> Result<(), Trouble> {
+/// Lets a created container's init go on, and waits for its execve. The caller holds the lock and has noted the start; the
+/// lock is given up here, for hooks come next: what hangs must keep nobody from ending it.
+pub fn start_created(record: &mut Record, plan: &impl Deref<Target = Plan>, watch: &mut Watch) -> Result<(), Trouble> {
     let socket = sys::sock::connect(record.directory()?, START_SOCKET)?;
+    record.let_go();
     let channel = HostEnd::over(socket);
     channel.say(&HostSays::Start)?;
     let pid = record.init().map_or(0, |i| i.pid);
@@ -74,19 +76,24 @@ fn hand_over(plan: &Plan, whose: Whose<'_>, listener: OwnedFd) -> Result<(), Tro
     })
 }
 
-/// Hooks that run after the fact. The first failure ends poststart; poststop hooks all run, whatever the others did.
-pub fn run_hooks(hooks: &[Step<Hook>], header: &Header, status: Status, pid: i32) -> Vec<Trouble> {
-    let state = header.for_hooks(status, pid);
-    let mut failed = Vec::new();
-    for step in hooks {
-        if let Err(e) = crate::hooks::run(&step.op, &state, &header.bundle) {
-            failed.push(Trouble::of(Stage::Hooks, step, e));
-            if step.op.point != Point::Poststop {
-                break;
-            }
-        }
-    }
-    failed
+/// Runs the poststart hooks of a container, as long as it is there; the first failure ends them.
+pub fn run_poststart(hooks: &[Step<Hook>], store: &Store, record: &Record) -> Result<(), Trouble> {
+    let state = record.header.for_hooks(Status::Running, record.init().map_or(0, |init| init.pid));
+    let there = || store.still_has(record);
+    hooks.iter().try_for_each(|step| {
+        let done = crate::hooks::run_while(&step.op, &state, &record.header.bundle, Some(&there));
+        done.map_err(|e| Trouble::of(Stage::Hooks, step, e))
+    })
+}
+
+/// Runs the poststop hooks: all of them, whatever the others did.
+pub fn run_poststop(hooks: &[Step<Hook>], header: &Header) -> Vec<Trouble> {
+    let state = header.for_hooks(Status::Stopped, 0);
+    let run = |step: &Step<Hook>| {
+        let done = crate::hooks::run(&step.op, &state, &header.bundle);
+        done.err().map(|e| Trouble::of(Stage::Hooks, step, e))
+    };
+    hooks.iter().filter_map(run).collect()
 }
 
 /// Ends everything that lives in a container: through its cgroup, if there is one, and its init in any case. A frozen one
@@ -151,6 +158,29 @@ pub fn remove_rdt(record: &Record) -> sys::Result<()> {
         Some(rdt) => rdt.remove(),
         None => Ok(()),
     }
+}
+
+/// Sets other schemata for a container; what is needed to take that back.
+pub fn update_rdt(record: &mut Record, mount: &str, lines: &[String]) -> sys::Result<(Rdt, intelrdt::Changed)> {
+    let config: serde_json::Value = serde_json::from_slice(&record.config).unwrap_or_default();
+    let asked = config.pointer("/linux/intelRdt").filter(|asked| asked.is_object());
+    let named = asked.and_then(|asked| asked.get("closID")?.as_str()).filter(|name| !name.is_empty());
+    let dir = intelrdt::group(mount, named, &record.header.id);
+    let mut rdt: Rdt = record.rdt().and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let cgroup = open_cgroup(record)?;
+    let threads = || sys::process::threads(&cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::pids)?);
+    let configured = asked.is_some();
+    let changed = rdt.update(&dir, configured, lines, &threads, &mut |rdt| note_rdt(record, rdt))?;
+    Ok((rdt, changed))
+}
+
+/// Takes it back.
+pub fn take_back_rdt(record: &mut Record, mut rdt: Rdt, changed: intelrdt::Changed) -> sys::Result<()> {
+    rdt.take_back(changed, &mut |rdt| note_rdt(record, rdt))
+}
+
+fn note_rdt(record: &mut Record, rdt: &Rdt) -> sys::Result<()> {
+    record.note(Event::Rdt(serde_json::to_value(rdt).unwrap_or_default()))
 }
 
 /// Waits until a process has ended; false when the time ran out.

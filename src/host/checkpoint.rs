@@ -14,7 +14,8 @@ use crate::state::Record;
 use crate::sys::process::Program;
 use crate::sys::{self, Call, Error};
 
-/// Saves a container: all of it, or (`PreDump`) its memory. `status` is the descriptor that CRIU is to write to.
+/// Saves a container: all of it, or (`PreDump`) its memory. `status` is the descriptor on which the
+/// caller hears that pages can be asked for.
 pub fn checkpoint(
     record: &Record,
     kind: Kind,
@@ -33,19 +34,23 @@ pub fn checkpoint(
     request.freezer = cgroup.as_ref().and_then(Cgroup::freezer_directory);
     if kind == Kind::Dump {
         tell_outside(&mut request, pid, outside, directories)?;
+        criu::write_updates(&directories.images, &record.updates())?;
     }
-    // CRIU's own number for it: after its socket.
-    request.choices.status_fd = status.map(|_| 4);
+    request.notify = status.is_some();
     let said = sys::fs::scratch("criu-output")?;
     let (ours, theirs) = sys::sock::pair()?;
-    let more: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(status).collect();
     let null = sys::fs::open_host("/dev/null", OFlag::O_RDWR)?;
     let args = [criu.program.clone(), "swrk".to_owned(), "3".to_owned()];
     let stdio = [null.as_fd(), said.as_fd(), said.as_fd()];
-    let program = Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &more };
+    let program =
+        Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &[theirs.as_fd()] };
     let (_, pidfd) = sys::process::spawn(&program)?;
     drop(theirs);
-    let asked = Service::over(ours).ask(&request, &mut |_, _| Ok(()));
+    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |notice, _| match status {
+        // What CRIU itself would write; its option for that is one that it will drop.
+        Some(status) if notice.script == "status-ready" => sys::fs::write_fd(status, b"\0"),
+        _ => Ok(()),
+    });
     // With our end of the socket its work is over.
     sys::process::wait(&pidfd)?;
     match asked {
@@ -62,6 +67,7 @@ fn tell_outside(request: &mut Request, pid: i32, outside: &Outside, directories:
     // Where the path leads to now; what was mounted there may be gone, and then it is no matter.
     let resolve = |path: &str| sys::fs::open_in_root(&root, path, OFlag::O_PATH).and_then(sys::fs::path_of).ok();
     request.mounts = outside.to_save(&mountinfo, &resolve);
+    request.choices.without_network(outside);
     for joined in &outside.joined {
         if let Some(key) = joined.key() {
             let file = sys::fs::open_host(&format!("/proc/{pid}/ns/{}", joined.kind), OFlag::O_RDONLY)?;

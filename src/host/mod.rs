@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 mod after;
 mod birth;
@@ -14,7 +15,7 @@ mod restore;
 
 pub use after::{
     facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, release_unit, remove_cgroups, remove_rdt,
-    run_hooks, start_created, wait_gone, with_systemd,
+    run_poststart, run_poststop, start_created, take_back_rdt, update_rdt, wait_gone, with_systemd,
 };
 
 pub use checkpoint::checkpoint;
@@ -318,12 +319,19 @@ impl Host<'_> {
         let state = self.record.header.for_hooks(Status::Created, self.pid());
         for (index, step) in self.plan.hooks.iter().enumerate() {
             if let HostOp::Hook(hook) = &step.op {
+                let bundle = &self.record.header.bundle;
+                let alive = || self.init_lives();
                 watch
-                    .step(Stage::Hooks, index, || crate::hooks::run(hook, &state, &self.record.header.bundle))
+                    .step(Stage::Hooks, index, || crate::hooks::run_while(hook, &state, bundle, Some(&alive)))
                     .map_err(|e| Trouble::of(Stage::Hooks, step, e))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether init (in a restore: CRIU) is there. Not to be able to tell is no reason to end a hook.
+    fn init_lives(&self) -> bool {
+        self.pidfd().map_or(true, |init| !matches!(sys::process::wait_readable(init, Some(Duration::ZERO)), Ok(true)))
     }
 
     /// The record says "created"; from here on init outlives us.
@@ -368,6 +376,11 @@ impl Host<'_> {
     /// Its cgroups, open.
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.cgroup.as_ref()
+    }
+
+    /// The record and the cgroups, to be changed.
+    pub fn record_and_cgroup(&mut self) -> (&mut Record, Option<&mut Cgroup>) {
+        (&mut self.record, self.cgroup.as_mut())
     }
 
     /// The record.

@@ -13,11 +13,12 @@
 //! the record says "started"
 //! ```
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::after::{Whose, await_exec};
 use super::{Host, Prepared, Trouble};
-use crate::criu::{self, Directories, Kind, Request, Restore, Service};
+use crate::criu::{self, Directories, Kind, Network, Request, Restore, Service};
+use crate::namespaces;
 use crate::plan::HostOp;
 use crate::state::{self, Event, Status};
 use crate::step::Stage;
@@ -89,24 +90,32 @@ impl Host<'_> {
     fn converse(&mut self, request: &Request, ends: Ends, directories: &Directories) -> Result<Heard, Trouble> {
         let mut heard = Heard::default();
         let mut in_hooks = None;
-        let asked = Service::over(ends.service).ask(request, &mut |notice, fd| match notice.script.as_str() {
-            "setup-namespaces" => self.hooks_of_restore(notice.pid).map_err(|trouble| {
-                let error = trouble.error.clone();
-                in_hooks = Some(trouble);
-                error
-            }),
-            "orphan-pts-master" => {
-                heard.terminal = hand_terminal(fd, ends.console.as_ref())?;
-                Ok(())
-            }
-            "post-restore" => {
-                let pidfd = sys::process::pidfd(notice.pid)?;
-                let identity = state::identify(notice.pid, &pidfd)?;
-                heard.init = Some((notice.pid, pidfd));
-                self.record.note(Event::Init(identity))
-            }
-            _ => Ok(()),
-        });
+        let own_network = self.plan.restore.as_ref().is_some_and(|r| r.outside.network != Network::Others);
+        let criu = sys::fs::duplicate_from(self.pidfd()?, 3)?;
+        let asked =
+            Service::over(ends.service, criu.as_fd()).ask(request, &mut |notice, fd| match notice.script.as_str() {
+                "setup-namespaces" => {
+                    if request.choices.empty_network() && own_network {
+                        namespaces::loopback_of(notice.pid)?;
+                    }
+                    self.hooks_of_restore(notice.pid).map_err(|trouble| {
+                        let error = trouble.error.clone();
+                        in_hooks = Some(trouble);
+                        error
+                    })
+                }
+                "orphan-pts-master" => {
+                    heard.terminal = hand_terminal(fd, ends.console.as_ref())?;
+                    Ok(())
+                }
+                "post-restore" => {
+                    let pidfd = sys::process::pidfd(notice.pid)?;
+                    let identity = state::identify(notice.pid, &pidfd)?;
+                    heard.init = Some((notice.pid, pidfd));
+                    self.record.note(Event::Init(identity))
+                }
+                _ => Ok(()),
+            });
         let error = match asked {
             Ok(answer) if answer.success => return Ok(heard),
             Ok(answer) => criu::failure(request, &answer, directories, ""),
@@ -124,7 +133,7 @@ impl Host<'_> {
         let state = self.record.header.for_hooks(Status::Created, pid);
         for step in &self.plan.hooks {
             if let HostOp::Hook(hook) = &step.op {
-                crate::hooks::run(hook, &state, &self.record.header.bundle)
+                crate::hooks::run_while(hook, &state, &self.record.header.bundle, Some(&|| self.init_lives()))
                     .map_err(|e| Trouble::of(Stage::Hooks, step, e))?;
             }
         }
@@ -151,6 +160,7 @@ fn request(restore: &Restore, directories: &Directories, pid: i32) -> sys::Resul
     let mut request = Request::new(Kind::Restore, restore.choices.clone(), images, work);
     request.root = Some(restore.root.clone());
     request.mounts = restore.outside.to_bring_back(&sys::fs::read_host("/proc/self/mountinfo")?);
+    request.choices.without_network(&restore.outside);
     let names = criu::read_descriptors(&directories.images)?;
     // As they were handed over: the socket, stdio, namespaces.
     request.inherit = names.into_iter().zip(4..7).filter(|(name, _)| criu::is_outside(name)).collect();

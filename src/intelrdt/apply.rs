@@ -30,7 +30,12 @@ impl Rdt {
         }
     }
 
-    fn find_or_make(&mut self, dir: &str, make: bool, note: &mut dyn FnMut(&Rdt) -> Result<()>) -> Result<()> {
+    pub(super) fn find_or_make(
+        &mut self,
+        dir: &str,
+        make: bool,
+        note: &mut dyn FnMut(&Rdt) -> Result<()>,
+    ) -> Result<()> {
         match sys::fs::open_host(dir, OFlag::O_PATH | OFlag::O_DIRECTORY) {
             Err(e) if e.errno == Errno::ENOENT && make => {}
             other => return other.map(drop),
@@ -61,12 +66,12 @@ impl Rdt {
 }
 
 /// Puts a process into a group.
-fn assign(dir: &str, pid: i32) -> Result<()> {
+pub(super) fn assign(dir: &str, pid: i32) -> Result<()> {
     let file = format!("{}/tasks", dir.trim_end_matches('/'));
     sys::fs::write(sys::fs::cwd(), &file, &pid.to_string()).map_err(|e| hinted(e, dir))
 }
 
-fn write_schemata(dir: &str, lines: &[String]) -> Result<()> {
+pub(super) fn write_schemata(dir: &str, lines: &[String]) -> Result<()> {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let file = format!("{}/schemata", dir.trim_end_matches('/'));
     sys::fs::write(sys::fs::cwd(), &file, &text)
@@ -125,51 +130,9 @@ fn find(mountinfo: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake::{FULL, Fake};
     use super::*;
     use std::fs;
-    use std::path::Path;
-
-    /// A directory that looks like resctrl. The kernel fills a new group by itself; here a test does.
-    struct Fake(tempfile::TempDir);
-
-    const FULL: &str = "    L3:0=fffff;1=fffff\n    MB:0=100;1=100\n";
-
-    impl Fake {
-        fn new() -> Self {
-            let fake = Fake(tempfile::tempdir().unwrap());
-            fs::create_dir_all(fake.0.path().join("info/MB")).unwrap();
-            fs::write(fake.0.path().join("info/MB/bandwidth_gran"), "10\n").unwrap();
-            fs::write(fake.0.path().join("info/last_cmd_status"), "ok\n").unwrap();
-            fs::create_dir(fake.0.path().join("mon_groups")).unwrap();
-            fake.fill("");
-            fake
-        }
-
-        fn dir(&self, group: &str) -> String {
-            self.0.path().join(group).to_str().unwrap().trim_end_matches('/').to_owned()
-        }
-
-        fn fill(&self, group: &str) {
-            let dir = self.0.path().join(group);
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join("tasks"), "").unwrap();
-            fs::write(dir.join("schemata"), FULL).unwrap();
-        }
-
-        fn empty(&self, group: &str) {
-            for name in ["tasks", "schemata"] {
-                fs::remove_file(self.0.path().join(group).join(name)).unwrap();
-            }
-        }
-
-        fn read(&self, file: &str) -> String {
-            fs::read_to_string(self.0.path().join(file)).unwrap()
-        }
-
-        fn has(&self, group: &str) -> bool {
-            Path::new(&self.dir(group)).try_exists().unwrap()
-        }
-    }
 
     /// Runs ops; gives what was noted, and the first failure.
     fn run(rdt: &mut Rdt, ops: &[Op]) -> (Vec<Vec<String>>, Result<()>) {
@@ -206,9 +169,9 @@ mod tests {
         // As the record has it.
         let rdt: Rdt = serde_json::from_value(serde_json::to_value(&rdt).unwrap()).unwrap();
         fake.empty("box/mon_groups/box");
-        fs::remove_file(fake.0.path().join("box/tasks")).unwrap();
+        fs::remove_file(fake.dir("box/tasks")).unwrap();
         assert!(rdt.remove().is_err(), "the fake's files are in the way");
-        fs::remove_file(fake.0.path().join("box/schemata")).unwrap();
+        fs::remove_file(fake.dir("box/schemata")).unwrap();
         fs::remove_dir(fake.dir("box/mon_groups")).unwrap();
         rdt.remove().unwrap();
         assert!(!fake.has("box") && fake.has(""));
@@ -261,7 +224,7 @@ mod tests {
     #[test]
     fn the_kernel_s_own_words_are_told() {
         let fake = Fake::new();
-        fs::write(fake.0.path().join("info/last_cmd_status"), "mask f0f has non-consecutive 1-bits\n").unwrap();
+        fake.refuse("mask f0f has non-consecutive 1-bits");
         let dir = fake.dir("box");
         let mut rdt = Rdt { made: vec![dir.clone()] };
         let words = run(&mut rdt, &[schemata(&dir, &["L3:0=f0f"])]).1.unwrap_err().to_string();

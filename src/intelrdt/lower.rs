@@ -18,6 +18,14 @@ pub struct Lowered {
     pub adopt: Vec<Step<Op>>,
 }
 
+/// The directory of a container's group: the one that its config names, else one of its own name.
+pub fn group(mount: &str, named: Option<&str>, id: &str) -> String {
+    match named {
+        Some("/") => mount.to_owned(),
+        name => format!("{}/{}", mount.trim_end_matches('/'), name.unwrap_or(id)),
+    }
+}
+
 /// Lowers the section. Without it nothing of resctrl is touched.
 pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigError>) -> Lowered {
     let mut out = Lowered::default();
@@ -28,17 +36,14 @@ pub fn lower(spec: &Spec, facts: &Facts, id: &str, complaints: &mut Vec<ConfigEr
         complaints.push(ConfigError::at(POINTER, message));
         return out;
     };
-    let group = asked.clos_id().as_deref().filter(|g| !g.is_empty());
-    let dir = match group {
-        Some("/") => mount.clone(),
-        name => format!("{}/{}", mount.trim_end_matches('/'), name.unwrap_or(id)),
-    };
+    let named = asked.clos_id().as_deref().filter(|g| !g.is_empty());
+    let dir = group(mount, named, id);
     let own = asked.schemata().clone().unwrap_or_default();
     let lines = schemata::merge(asked.l3_cache_schema().as_deref(), asked.mem_bw_schema().as_deref(), &own);
     let pointer = |name: &str| format!("{POINTER}/{name}");
-    let must_exist = group.is_some() && lines.is_empty();
+    let must_exist = named.is_some() && lines.is_empty();
     let found = Op::Group { dir: dir.clone(), must_exist };
-    out.prepare.push(match group {
+    out.prepare.push(match named {
         Some(_) => Step::asked(pointer("closID"), found),
         None => Step::asked(POINTER, found),
     });

@@ -5,15 +5,19 @@
 //! made it: it is never changed, only compared, and it stays when the container goes.
 
 mod apply;
+#[cfg(test)]
+mod fake;
 mod lower;
 pub mod schemata;
+mod update;
 
 use std::fmt;
 
 use serde::Serialize;
 
 pub use apply::{Rdt, probe};
-pub use lower::{Lowered, lower};
+pub use lower::{Lowered, group, lower};
+pub use update::Changed;
 
 /// What the host side does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -17,6 +17,12 @@ pub fn merge(l3: Option<&str>, memory: Option<&str>, schemata: &[String]) -> Vec
     merged.chain(schemata.iter().map(|line| line.trim().to_owned())).collect()
 }
 
+/// Of what a group has, the lines for those resources that `lines` are about.
+pub fn same_resources(lines: &[String], has: &str) -> Vec<String> {
+    let about = |own: &&str| lines.iter().any(|line| resource(line) == resource(own));
+    has.lines().filter(about).map(|own| own.trim().to_owned()).collect()
+}
+
 /// Whether a group whose schemata file says `has` gives what `line` asks for, domain by domain. `step` is the step of
 /// the memory bandwidth in percent: the kernel rounds up to it. If not: what the group has instead.
 pub fn agrees(line: &str, has: &str, step: u64) -> Result<(), String> {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 pub use apply::Opened;
 pub use enter::Entrance;
+pub use netdevices::loopback_of;
 
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

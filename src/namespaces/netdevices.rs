@@ -41,6 +41,15 @@ pub(super) fn move_device(name: &str, inside: &str, namespace: &OwnedFd, moved: 
     there.set_up(index).map_err(|e| e.at(inside))
 }
 
+/// Brings the loopback device of a process's network namespace up, as `create` does in a new one.
+pub fn loopback_of(pid: i32) -> Result<()> {
+    let home = sys::fs::open_host("/proc/self/ns/net", OFlag::O_RDONLY)?;
+    let namespace = sys::fs::open_host(&format!("/proc/{pid}/ns/net"), OFlag::O_RDONLY)?;
+    let there = open_in(&namespace, &home)?;
+    let (index, _) = there.find("lo")?;
+    there.set_up(index).map_err(|e| e.at("lo"))
+}
+
 /// The kernel moves first and renames then: a name that is taken must be found before.
 fn vacant(there: &Route, inside: &str) -> Result<Vec<u32>> {
     match there.find(inside) {

@@ -230,6 +230,33 @@ pub fn wait_readable(fd: impl AsFd, limit: Option<Duration>) -> Result<bool> {
     }
 }
 
+/// The threads of these processes; who has ended has none.
+pub fn threads(pids: &[i32]) -> Result<Vec<i32>> {
+    let mut threads = Vec::new();
+    for pid in pids {
+        match std::fs::read_dir(format!("/proc/{pid}/task")) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {}
+            other => {
+                let list = other.during(Call::Open)?;
+                threads.extend(list.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()));
+            }
+        }
+    }
+    Ok(threads)
+}
+
+/// Waits until one of two descriptors is readable. Whether it is the first, which counts where both are.
+pub fn wait_first(first: impl AsFd, second: impl AsFd) -> Result<bool> {
+    loop {
+        let mut fds = [PollFd::new(first.as_fd(), PollFlags::POLLIN), PollFd::new(second.as_fd(), PollFlags::POLLIN)];
+        match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => return Ok(fds[0].any() == Some(true)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new(Call::Poll, errno)),
+        }
+    }
+}
+
 /// A null-terminated pointer array over C strings, as execve(2) takes it.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()

@@ -32,6 +32,19 @@ pub fn careless(path: &'static str, numbers: Range<i32>) -> impl FnMut() -> Resu
     }
 }
 
+/// Hands a descriptor of ours on, as this number.
+pub fn handed(file: &impl AsRawFd, number: i32) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
+    let from = file.as_raw_fd();
+    move || {
+        // A high number, so that the copy is never its own original, which would stay close-on-exec.
+        // SAFETY: F_DUPFD_CLOEXEC takes a number.
+        let high = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 500) };
+        checked(high.into())?;
+        // SAFETY: dup2 takes two numbers; the new one is meant to stay open and to belong to nobody.
+        checked(unsafe { libc::dup2(high, number) }.into())
+    }
+}
+
 /// A umask.
 pub fn with_umask(mask: u32) -> impl FnMut() -> Result<()> + Send + Sync {
     move || {

@@ -21,6 +21,7 @@ pub mod children;
 pub mod config;
 pub mod machine;
 pub mod runtime;
+pub mod saved;
 pub mod terminal;
 
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Outcome;
 
-/// `count DIR [tcp | lock FILE | datagram SOCKET | say]`: counts into DIR/count until DIR/stop is there, whose number is
+/// `count DIR [tcp | tcp-until-closed FILE | waiting FILE | lock FILE | unlinked FILE | datagram SOCKET | say | memory]`: counts into DIR/count until DIR/stop is there, whose number is
 /// then the exit code; DIR/begun gets a line at the beginning.
 pub fn count(words: &[&str]) -> Outcome {
     let (dir, how) = words.split_first().ok_or("count where?")?;
@@ -52,6 +52,40 @@ fn action(how: &[&str]) -> Result<Act, String> {
                 let mut heard = [0; 8];
                 there.read_exact(&mut heard)?;
                 assert_eq!(u64::from_le_bytes(heard), number);
+                Ok(())
+            })
+        }
+        // The same, and when the connection is no more the file says so.
+        ["tcp-until-closed", file] => {
+            let listener = TcpListener::bind("127.0.0.1:0").map_err(words)?;
+            let mut here = TcpStream::connect(listener.local_addr().map_err(words)?).map_err(words)?;
+            let mut there = listener.accept().map_err(words)?.0;
+            let file = (*file).to_owned();
+            Box::new(move |number| {
+                let mut heard = [0; 8];
+                let done = here.write_all(&number.to_le_bytes()).and_then(|()| there.read_exact(&mut heard));
+                if done.is_err() { fs::write(&file, "closed") } else { Ok(()) }
+            })
+        }
+        // Nobody is accepted; the file has the port.
+        ["waiting", file] => {
+            let listener = TcpListener::bind("127.0.0.1:0").map_err(words)?;
+            let port = listener.local_addr().map_err(words)?.port();
+            fs::write(file, port.to_string()).map_err(words)?;
+            Box::new(move |_| listener.local_addr().map(drop))
+        }
+        // Open under a name that is gone, while another one is left.
+        ["unlinked", file] => {
+            let mut kept = OpenOptions::new().create_new(true).read(true).write(true).open(file).map_err(words)?;
+            fs::hard_link(file, format!("{file}.other")).and_then(|()| fs::remove_file(file)).map_err(words)?;
+            Box::new(move |number| kept.write_all(format!("{number}\n").as_bytes()))
+        }
+        // Eight megabytes, each page with its number.
+        ["memory"] => {
+            let pages: Vec<[u64; 512]> = (0..2048).map(|number| [number; 512]).collect();
+            Box::new(move |number| {
+                let at = (number as usize * 7) % pages.len();
+                assert!(pages[at].iter().all(|word| *word == at as u64), "page {at}");
                 Ok(())
             })
         }

@@ -2,21 +2,27 @@
 
 use std::process::{Command, Stdio};
 
+use super::super::checkpoint;
 use super::line::{Line, look};
-use super::{Host, find_program, read};
+use super::{Host, read};
+use crate::cli::Global;
 
 const SUBJECT: &str = "extras";
 
 /// All of it.
-pub fn lines(host: &Host) -> Vec<Line> {
-    vec![criu(host), rdt(host), other_machines()]
+pub fn lines(global: &Global, host: &Host) -> Vec<Line> {
+    vec![criu(global), rdt(host), other_machines()]
 }
 
-/// CRIU, and which one.
-fn criu(host: &Host) -> Line {
-    let look = look(SUBJECT, "criu", "PATH, criu --version");
-    let remedy = "only checkpoint and restore need it: apt-get install criu, from Debian trixie on";
-    let Some(path) = find_program(host, "criu") else { return look.note("not there", remedy) };
+/// CRIU as the verbs that need it find it, and which one that is.
+fn criu(global: &Global) -> Line {
+    let look = look(SUBJECT, "criu", "--criu, RT_CRIU, PATH, criu --version");
+    let remedy = "only checkpoint and restore need it: apt-get install criu, from Debian trixie on, or name it with --criu PATH or RT_CRIU";
+    let (name, path) = checkpoint::criu_name(global);
+    let path = match crate::identity::lookup::look_up(&name, &path) {
+        Ok(path) => path,
+        Err(why) => return look.note(format!("not there: {why}"), remedy),
+    };
     let asked = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
     let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     match text.lines().find_map(|line| line.strip_prefix("Version:")) {

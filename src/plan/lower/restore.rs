@@ -2,7 +2,7 @@
 //! namespaces to be joined), and the process that is born is CRIU, in the container's cgroups and in a copy of the host's
 //! mounts where the root stands ready. Everything else about the container is in the images.
 
-use crate::criu::{Choices, Joined, Outside, Restore};
+use crate::criu::{Choices, Joined, Network, Outside, Restore};
 use crate::identity;
 use crate::namespaces::{self, Birth, Kind};
 use crate::plan::{Exec, HostOp, InitOp, Plan};
@@ -107,7 +107,12 @@ pub fn outside(plan: &Plan) -> Result<Outside, &'static str> {
     {
         return Err("a container without a mount namespace of its own cannot be checkpointed");
     }
-    let mut outside = Outside { joined: joined(plan), ..Outside::default() };
+    let network = match (plan.birth.new.contains(&Kind::Network), plan.hooks.is_empty()) {
+        (false, _) => Network::Others,
+        (true, true) => Network::Own,
+        (true, false) => Network::Hooks,
+    };
+    let mut outside = Outside { joined: joined(plan), network, ..Outside::default() };
     let source = |wanted: usize| {
         plan.prepare.iter().find_map(|step| match &step.op {
             HostOp::Rootfs(rootfs::HostOp::OpenSource { slot, path, .. }) if *slot == wanted => Some(path.clone()),
