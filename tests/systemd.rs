@@ -513,11 +513,12 @@ fn a_user_with_subordinate_ids_asks_their_systemd_from_any_session() {
         held.config = config;
         held.save();
         let user = User::new(&held);
-        let bundle = held.text("");
+        // Who lives on keeps what it got as output.
+        let (bundle, log) = (held.text(""), user.state.join("log").display().to_string());
         let (said, error) = user.script(
             how,
             &format!(
-                "rt --systemd-cgroup create --bundle {bundle} $id </dev/null >/dev/null; rt start $id
+                "rt --systemd-cgroup create --bundle {bundle} $id </dev/null >{log} 2>&1 || cat {log} >&2; rt start $id
                  rt exec $id cat /proc/self/uid_map | tr -s ' '
                  rt exec --user 7 $id id -u
                  cat /proc/$(rt state $id | sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p')/cgroup
@@ -529,8 +530,10 @@ fn a_user_with_subordinate_ids_asks_their_systemd_from_any_session() {
         let expected = [" 0 1000 1", " 1 100000 65536", "7", &group, "0::/", "268435456", "50"];
         assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{how}: {error}");
         // Whoever creates it, both can enter it.
-        let (said, error) = user
-            .script(User::ELSEWHERE, "rt exec $id cat /proc/self/cgroup; rt exec -d $id /bin/sleep 9999; rt ps $id");
+        let (said, error) = user.script(
+            User::ELSEWHERE,
+            "rt exec $id cat /proc/self/cgroup; rt exec -d $id /bin/sleep 9999 </dev/null >/dev/null 2>&1; rt ps $id",
+        );
         assert!(said.starts_with("0::/\n") && said.contains("sleep 9999"), "{said}{error}");
         let (said, error) = user.script(how, "rt delete --force $id; systemctl --user show $id.scope -p LoadState");
         assert_eq!(said, "LoadState=not-found\n", "{error}");
