@@ -311,11 +311,34 @@ fn stats_have_the_shape_that_readers_know() {
     assert!(data["cpuset"]["cpus"].as_array().is_some_and(|cpus| !cpus.is_empty()), "{data}");
     assert!(data["blkio"].is_object() && data["hugetlb"].is_object() && data["intel_rdt"].is_object());
     assert_eq!(data["network_interfaces"], json!([]), "its own network has a loopback only");
-    if common::cgroups::is_v2() && std::fs::metadata("/proc/pressure").is_ok() {
-        for resource in ["cpu", "memory", "blkio"] {
-            assert!(data[resource]["psi"]["some"]["total"].is_u64(), "{resource}: {data}");
+    end(&bundle);
+}
+
+/// How long processes had to wait for memory, processors and disks (PSI): as the cgroup's files have it.
+#[test]
+fn stats_tell_of_pressure_on_v2() {
+    if !common::cgroups::is_v2() || std::fs::metadata("/proc/pressure").is_err() {
+        skip!("no cgroup v2, or a kernel that does not measure pressure");
+    }
+    let mut bundle = Bundle::new("events-pressure");
+    // Whoever is above memory.high is slowed down, and waits for memory.
+    bundle.set("/linux/resources", json!({"memory": {"limit": 64 << 20}, "unified": {"memory.high": "6291456"}}));
+    start(&mut bundle);
+    bundle.rt(&["exec", &bundle.id, "/probe", "alloc", "7"]).run().ok();
+    let data = verb(&bundle, &["events", "--stats"]).ok().json()["data"].clone();
+    let cgroup = common::cgroups::v2("memory").expect("v2").join(&bundle.id);
+    for (resource, file) in [("cpu", "cpu.pressure"), ("memory", "memory.pressure"), ("blkio", "io.pressure")] {
+        let text = std::fs::read_to_string(cgroup.join(file)).expect(file);
+        for line in text.lines() {
+            let kind = line.split(' ').next().unwrap_or_default();
+            let total: u64 = line.rsplit('=').next().and_then(|n| n.parse().ok()).expect("total=");
+            let psi = &data[resource]["psi"][kind];
+            // It goes on counting while we look.
+            assert!(psi["total"].as_u64().is_some_and(|n| n <= total), "{resource} {kind}: {psi}, {line}");
+            assert!(psi["avg10"].is_number() && psi["avg60"].is_number() && psi["avg300"].is_number(), "{psi}");
         }
     }
+    assert!(data["memory"]["psi"]["some"]["total"].as_u64() > Some(0), "nobody waited: {}", data["memory"]["psi"]);
     end(&bundle);
 }
 

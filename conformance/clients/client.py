@@ -25,14 +25,18 @@ class Client:
 
     def stop(self):
         """Ends the daemons, the last first."""
-        for daemon in reversed(self.daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(timeout=20 * program.PATIENCE)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
-        self.daemons.clear()
+        for daemon in reversed(self.daemons.copy()):
+            self.end(daemon)
+
+    def end(self, daemon):
+        """Ends one."""
+        self.daemons.remove(daemon)
+        daemon.terminate()
+        try:
+            daemon.wait(timeout=20 * program.PATIENCE)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
 
     def daemon(self, argv, **how):
         """Starts a daemon; its words go to a file of its name."""

@@ -21,14 +21,19 @@ class Docker(client.Client):
     def start(self, runtimes, image):
         client.write(CONF, pages.file_of("docker.md", CONF))
         driver = "systemd" if client.systemd() else "cgroupfs"
-        self.argv = ["dockerd", "--exec-opt", f"native.cgroupdriver={driver}", "--data-root", "/var/lib/docker"]
+        # Checkpoints are an experiment of docker's.
+        self.argv = ["dockerd", "--experimental", "--exec-opt", f"native.cgroupdriver={driver}", "--data-root", "/var/lib/docker"]
         self.tries = 3  # it gives its containerd fifteen seconds to come up, which a busy machine may not have
         self.begin()
         program.until(self.answers, "dockerd answers", limit=90)
         self.default = program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip()
-        self.peers = {name: {"path": path} for name, path in client.RUNTIMES.items() if name in runtimes and name != "runc"}
+        self.peers = {self.known_as(name): {"path": path} for name, path in client.RUNTIMES.items() if name in runtimes}
         self.make_default("rt")
         program.run([DOCKER, "load", "-q", "-i", image])
+
+    def known_as(self, runtime):
+        """`runc` is dockerd's name for the first program in the PATH that is called so, which BuildKit's link makes rt."""
+        return "stock-runc" if runtime == "runc" else runtime
 
     def begin(self):
         """Starts dockerd; BuildKit finds its runtime in this PATH."""
@@ -48,10 +53,10 @@ class Docker(client.Client):
         """Changes the default runtime, and the program that BuildKit takes for runc."""
         conf = json.loads(pages.file_of("docker.md", CONF))
         conf["runtimes"].update(self.peers)
-        conf["default-runtime"] = runtime
+        conf["default-runtime"] = self.known_as(runtime)
         client.write(CONF, json.dumps(conf))
         self.dockerd.send_signal(signal.SIGHUP)
-        program.until(lambda: program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip() == runtime,
+        program.until(lambda: program.run([DOCKER, "info", "-f", "{{.DefaultRuntime}}"]).out.strip() == self.known_as(runtime),
                       f"dockerd takes {runtime} as default")
         link = f"{BIN}/runc"
         os.symlink(client.RUNTIMES[runtime], f"{link}.new")
@@ -61,4 +66,4 @@ class Docker(client.Client):
         return [DOCKER]
 
     def run_options(self, runtime):
-        return ["--runtime", runtime]
+        return ["--runtime", self.known_as(runtime)]

@@ -167,7 +167,10 @@ def main():
     runtimes = [name for name in client.RUNTIMES if not args.runtime or name in args.runtime]
     names = args.client or ([] if args.start or args.soak or args.kills else {s.client for s in scenarios})
     scratch = tempfile.mkdtemp(prefix="clients.", dir="/mnt")  # the world's own
+    os.chmod(scratch, 0o755)  # ordinary users and remapped roots look in it
     shutil.copy(args.rt, client.RT)
+    if not shutil.which("criu") and os.environ.get("RT_CLIENTS_CRIU"):
+        os.symlink(os.environ["RT_CLIENTS_CRIU"], "/usr/local/bin/criu")  # the world's own
     managers = {}
     try:
         start(managers, [kind for kind in CLIENTS if kind.name in names or not names], runtimes, scratch)

@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 16;
 pub struct Cgroup {
     pub(super) trees: Vec<Tree>,
     /// The unit that holds them, if systemd makes them.
-    unit: Option<Unit>,
+    pub(super) unit: Option<Unit>,
     session: Session,
 }
 

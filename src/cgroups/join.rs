@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::sys::{self, Errno, cgroup, fs};
 
 use super::apply::Cgroup;
+use super::systemd::{self, Instance, Unit};
 use super::tree::Tree;
 
 /// A cgroup below the container's own that a later process is to join: `exec --cgroup [CONTROLLER:]PATH`.
@@ -48,6 +49,8 @@ pub struct Join {
     into: Option<OwnedFd>,
     /// Where the first process of a running container is, if that is deeper in the v2 tree.
     or_else: Option<OwnedFd>,
+    /// The unit of a user's own systemd that holds the container.
+    unit: Option<Unit>,
 }
 
 impl Drop for Join {
@@ -59,7 +62,7 @@ impl Drop for Join {
 impl Join {
     /// Gives up all that is open, to be closed with more.
     pub fn give_up(&mut self) -> impl Iterator<Item = OwnedFd> {
-        let Join { files, into, or_else } = self;
+        let Join { files, into, or_else, unit: _ } = self;
         std::mem::take(files).into_iter().chain(into.take()).chain(or_else.take())
     }
 
@@ -72,6 +75,17 @@ impl Join {
     /// to cgroups of its own (systemd does) can't have processes beside them.
     pub fn instead_fd(&self) -> Option<BorrowedFd<'_>> {
         self.or_else.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether a process can be brought in by systemd: the kernel lets no user take one across the border of what is theirs
+    /// (`user@.service`), as from a login session into a container.
+    pub fn can_bring(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Has the process `pid` brought in.
+    pub fn bring(&self, pid: i32) -> sys::Result<()> {
+        self.unit.as_ref().map_or(Ok(()), |unit| systemd::bring(unit, pid))
     }
 
     /// The descriptors that must stay open until the child has joined.
@@ -87,9 +101,13 @@ impl Join {
 }
 
 impl Cgroup {
+    fn empty_join(&self) -> Join {
+        Join { files: Vec::with_capacity(self.trees.len()), into: None, or_else: None, unit: None }
+    }
+
     /// Opens what a process needs to join.
     pub fn join(&self) -> sys::Result<Join> {
-        let mut join = Join { files: Vec::with_capacity(self.trees.len()), into: None, or_else: None };
+        let mut join = self.empty_join();
         for tree in &self.trees {
             if tree.is_v2() {
                 join.into = Some(cgroup::open_dir(tree.mount(), &tree.place.path).map_err(|e| tree.blame(e))?);
@@ -121,7 +139,9 @@ impl Cgroup {
             return Err(sys::Error::other(sys::Call::Open, note));
         }
         let table = fs::read_host(&format!("/proc/{init}/cgroup"))?;
-        let mut join = Join { files: Vec::with_capacity(self.trees.len()), into: None, or_else: None };
+        let mut join = self.empty_join();
+        // A place that was asked for by name is no unit's.
+        join.unit = self.unit.clone().filter(|unit| below.is_empty() && unit.of == Instance::User);
         for tree in &self.trees {
             let named =
                 below.iter().rev().find(|b| b.is_about(tree)).map(|b| b.path.as_str()).filter(|p| !p.is_empty());

@@ -53,7 +53,13 @@ pub(super) fn steps(tree: usize, asked: &Asked, purpose: Purpose) -> Result<Vec<
             tree,
             choices: vec![FileValue::new("io.bfq.weight", w), FileValue::new("io.weight", weight_of_block_weight(*w))],
         })],
-        Limit::DiskWeight(disk, w) => vec![write("io.bfq.weight", format!("{disk} {w}"))],
+        Limit::DiskWeight(disk, w) => vec![step(Op::FirstOf {
+            tree,
+            choices: vec![
+                FileValue::new("io.bfq.weight", format!("{disk} {w}")),
+                FileValue::new("io.weight", format!("{disk} {}", weight_of_block_weight(*w))),
+            ],
+        })],
         Limit::Throttle(flow, disk, rate) => {
             let key = match flow {
                 Flow::ReadBytes => "rbps",

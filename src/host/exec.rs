@@ -4,6 +4,7 @@
 //! rt                    midwife                              the process
 //! opens everything
 //!   ── clone3, into the container's cgroup2 ─►  closes what is the host's
+//!   (or has it taken there by systemd)          (waits for that)
 //!                       joins the v1 cgroups
 //!                       setns(init's pidfd, all that differ)
 //!                         ── clone3(CLONE_PARENT) ──────────►  build, enter, become, as init did
@@ -108,15 +109,23 @@ fn birth<'a>(
     let (ours, mouth) = sys::sock::pair()?;
     let born = watch.step(Stage::Birth, 0, || {
         sys::cred::dumpable(false)?;
-        match clone_into(prepared.join.as_ref())? {
+        let (born, outside) = clone_into(prepared.join.as_ref())?;
+        match born {
             Born::Child => {
+                // Whoever is taken in waits for it; nobody to say so is nobody to be born for.
+                drop(ours);
+                if outside && !is_told(&mouth) {
+                    sys::process::exit_now(1);
+                }
                 // From here on nothing of the parent's frames is used or dropped: this process ends here.
                 let code = midwife(plan, &record, prepared, entrance, mouth, theirs, be_init);
                 sys::process::exit_now(code)
             }
-            Born::Parent { pidfd: midwife, .. } => {
+            Born::Parent { pid, pidfd: midwife } => {
                 drop(mouth);
-                let born = hear_midwife(&ours);
+                let inside = if outside { bring(prepared.join.as_ref(), pid, &ours) } else { Ok(()) };
+                let born = inside.and_then(|()| hear_midwife(&ours));
+                drop(ours);
                 sys::process::wait(&midwife)?;
                 born
             }
@@ -136,16 +145,37 @@ fn birth<'a>(
 }
 
 /// The midwife is born where the container's processes are, in the v2 tree: from outside, for inside its cgroup namespace
-/// nobody may come from outside of it (nsdelegate).
-fn clone_into(join: Option<&Join>) -> sys::Result<Born> {
+/// nobody may come from outside of it (nsdelegate). True: it is not there yet, and systemd is to take it there.
+fn clone_into(join: Option<&Join>) -> sys::Result<(Born, bool)> {
     let born = |cgroup: Option<RawFd>| sys::process::clone3(Birth { cgroup, ..Birth::default() });
-    let into = join.and_then(Join::into_fd).map(|fd| fd.as_raw_fd());
-    match (born(into), join.and_then(Join::instead_fd)) {
-        (Err(e), Some(instead)) if matches!(e.errno, Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EACCES) => {
-            born(Some(instead.as_raw_fd()))
-        }
-        (result, _) => result.map_err(|e| if into.is_some() { e.about("into the container's cgroup") } else { e }),
+    let Some(join) = join else { return Ok((born(None)?, false)) };
+    let into = join.into_fd().map(|fd| fd.as_raw_fd());
+    let mut result = born(into);
+    if let (Err(e), Some(instead)) = (&result, join.instead_fd())
+        && matches!(e.errno, Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EACCES)
+    {
+        result = born(Some(instead.as_raw_fd()));
     }
+    match result {
+        Err(e) if e.errno == Errno::EACCES && into.is_some() && join.can_bring() => Ok((born(None)?, true)),
+        Err(e) if e.errno == Errno::EACCES && into.is_some() => Err(e.about(OUTSIDE)),
+        Err(e) if into.is_some() => Err(e.about("into the container's cgroup")),
+        result => Ok((result?, false)),
+    }
+}
+
+const OUTSIDE: &str = "into the container's cgroup (a user can't, from another session than the container's; in it: \
+                       systemd-run --user --scope rt exec …)";
+
+/// Has the midwife taken into the container's cgroup, and tells it.
+fn bring(join: Option<&Join>, midwife: i32, ours: &OwnedFd) -> sys::Result<()> {
+    join.map_or(Ok(()), |join| join.bring(midwife))?;
+    sys::sock::send(ours, &[1], &[])
+}
+
+/// Waits for that.
+fn is_told(mouth: &OwnedFd) -> bool {
+    matches!(sys::sock::receive(mouth, &mut [0; 1]), Ok((1, _)))
 }
 
 /// Goes in, gives birth to our parent's child, tells it, and ends. The child goes on in here and comes back with an exit

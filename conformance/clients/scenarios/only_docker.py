@@ -1,8 +1,13 @@
 """What docker alone has: swarm services, live health checks, its two builders."""
 
+import json
+import os
+
+import pages
 import program
-from docker import DOCKER
+from docker import CONF, DOCKER
 from scenario import IMAGE, has, same, scenario
+from scenarios.only_podman import COUNTING, checkpointed
 
 DOCKERFILE = f"""FROM {IMAGE}
 ENV GREETING=hello
@@ -86,10 +91,50 @@ def a_service_of_a_swarm(c):
     c.cli("service", "scale", "-d", f"{name}=5")
     program.until(lambda: replicas() == "5/5", "five replicas", limit=60)
     ids = c.cli("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={name}").split()
-    same({c.inspect(i, ".HostConfig.Runtime") for i in ids}, {c.runtime}, "runtime of its containers")
+    same({c.inspect(i, ".HostConfig.Runtime") for i in ids}, {c.client.known_as(c.runtime)}, "runtime of its containers")
     c.cli("service", "update", "-d", "--no-resolve-image", "--env-add", "V=2", "--update-parallelism", "2", name)
     program.until(lambda: c.cli("service", "inspect", "--format", "{{.UpdateStatus.State}}", name) == "completed", "the update is done", limit=120)
     for i in c.cli("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={name}").split():
         has(c.inspect(i, ".Config.Env"), "V=2")
     c.cli("service", "rm", name)
     program.until(lambda: not c.cli("ps", "-aq", "--filter", f"label=com.docker.swarm.service.name={name}"), "all are gone", limit=60)
+
+
+@scenario("docker", slow=True)
+def checkpoint_and_restore(c):
+    name = c.start("--security-opt", "seccomp=unconfined", script=COUNTING)
+    c.wait_logs(name, "3\n")
+    checkpointed(c.outcome("checkpoint", "create", name, "one", status="any"))
+    c.wait_status(name, "exited")
+    before = c.cli("logs", name).count("\n")
+    c.cli("start", "--checkpoint", "one", name)
+    program.until(lambda: c.cli("logs", name).count("\n") > before + 3, "it counts on")
+
+
+@scenario("docker", exclusive=True, slow=True)
+def all_ids_remapped(c):
+    """A second dockerd, whose containers all have the subordinate ids of `daemon`."""
+    for file in ("/etc/subuid", "/etc/subgid"):
+        with open(file, "r+") as ids:
+            if "daemon:" not in ids.read():
+                ids.write("daemon:3000000:65536\n")
+    conf = json.loads(pages.file_of("docker.md", CONF))
+    conf["runtimes"].update(c.client.peers)
+    conf["default-runtime"] = c.client.known_as(c.runtime)
+    socket = f"unix://{c.dir}/socket"
+    daemon = c.client.daemon(
+        ["dockerd", "--config-file", c.file("daemon.json", json.dumps(conf)), "--userns-remap", "daemon:daemon", "--bridge", "none",
+         "--iptables=false", "--data-root", f"{c.dir}/data", "--exec-root", f"{c.dir}/exec", "--pidfile", f"{c.dir}/pid", "--host", socket])
+    docker = lambda *words, **how: program.run([DOCKER, "--host", socket, *words], **how).out.strip()
+    try:
+        program.until(lambda: program.run([DOCKER, "--host", socket, "version"], status="any").status == 0, "the second dockerd answers", limit=90)
+        docker("load", "-q", "-i", f"{c.client.scratch}/image.tar")
+        same(docker("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "id -u; cat /proc/self/uid_map").split(), ["0", "0", "3000000", "65536"])
+        docker("run", "-d", "--name", c.name, "--network", "none", "-v", f"{c.name}:/volume", IMAGE, "sleep", "1000")
+        same(docker("exec", "--user", "7", c.name, "sh", "-c", "id -u"), "7")
+        same(docker("exec", c.name, "sh", "-c", "touch /volume/x && stat -c %u /volume/x"), "0")
+        same(os.stat(f"/proc/{docker('inspect', '-f', '{{.State.Pid}}', c.name)}").st_uid, 3000000, "user outside")
+        same(docker("run", "--rm", "--network", "none", "--userns", "host", IMAGE, "cat", "/proc/self/uid_map").split()[1], "0")
+        docker("rm", "-f", c.name)
+    finally:
+        c.client.end(daemon)

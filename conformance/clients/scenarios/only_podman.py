@@ -29,6 +29,9 @@ spec:
 """
 
 
+COUNTING = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
+
+
 def pod(c, *options):
     """A pod of one's own."""
     c.cli("pod", "create", "--name", c.name, *options)
@@ -213,7 +216,7 @@ def the_page_makes_rt_the_default(c):
 
 @scenario("podman")
 def checkpoint_and_restore(c):
-    name = c.start("--security-opt", "seccomp=unconfined", script="i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done")
+    name = c.start("--security-opt", "seccomp=unconfined", script=COUNTING)
     c.wait_logs(name, "3\n")
     checkpointed(c.outcome("container", "checkpoint", name, status="any"))
     c.wait_status(name, "exited")
@@ -229,3 +232,30 @@ def checkpointed(outcome):
     if outcome.status and ("criu" in words or "does not support checkpoint" in words):
         raise program.Skip(f"no checkpoint: {program.last_words(outcome.err)[-80:]}")
     outcome.expect(0)
+
+
+@scenario("podman", slow=True)
+def an_ordinary_user(c):
+    """podman in the hands of `nobody`: storage and state of their own, ids from /etc/subuid."""
+    for file in ("/etc/subuid", "/etc/subgid"):
+        with open(file, "r+") as ids:
+            if "nobody:" not in ids.read():
+                ids.write("nobody:4000000:65536\n")
+    home = f"{c.dir}/home"
+    for directory in (home, f"{home}/run"):
+        os.mkdir(directory, 0o700)
+        os.chown(directory, 65534, 65534)
+    env = {"HOME": home, "XDG_RUNTIME_DIR": f"{home}/run", "PATH": os.environ["PATH"], "TMPDIR": home}
+    words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *c.client.command(c.runtime),
+             "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs"]
+    podman = lambda *rest, **how: program.run([*words, *rest], env=env, cwd=home, **how).out.strip()
+    podman("load", "-q", "-i", f"{c.client.scratch}/image.tar")
+    same(podman("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "id -u; cat /proc/self/uid_map").split(),
+         ["0", "0", "65534", "1", "1", "4000000", "65536"])
+    podman("run", "-d", "--name", c.name, "--network", "none", IMAGE, "sh", "-c", f"echo up; {SLEEP}")
+    same(podman("exec", "--user", "7", c.name, "id", "-u"), "7")
+    program.until(lambda: podman("logs", c.name) == "up", "its words in the logs")
+    podman("run", "--rm", "--network", "none", "--userns", "keep-id", IMAGE, "true")
+    podman("stop", "-t", "5", c.name)
+    podman("rm", c.name)
+    podman("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "exit 7", status=7)

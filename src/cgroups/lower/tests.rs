@@ -266,7 +266,7 @@ fn block_devices() {
         ok(Host::V2, all),
         [
             "blockIO/weight: io.bfq.weight = 100 or else io.weight = 910",
-            "blockIO/weightDevice/0/weight: io.bfq.weight = 8:0 200",
+            "blockIO/weightDevice/0/weight: io.bfq.weight = 8:0 200 or else io.weight = 8:0 1920",
             "blockIO/throttleReadBpsDevice/0: io.max = 8:0 rbps=600",
             "blockIO/throttleWriteIOPSDevice/0: io.max = 8:16 wiops=max"
         ]

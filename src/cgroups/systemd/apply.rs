@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::tree::Tree;
 use super::bus::{Bus, Environment, Message, Method, Refusal, places, say};
 use super::properties::Property;
-use super::{Instance, Unit, Value};
+use super::{Instance, SUBGROUP, Unit, Value};
 use crate::sys::{self, Call, Error, cgroup};
 
 /// How long systemd, or the bus before it, may take to say anything.
@@ -101,6 +101,16 @@ pub fn release(unit: &Unit) -> sys::Result<()> {
         return Ok(());
     }
     systemd.stop(&unit.name)
+}
+
+/// Has a process of ours taken into the container of a running unit, from wherever it is.
+pub fn bring(unit: &Unit, pid: i32) -> sys::Result<()> {
+    let what = format!("the {} instance of systemd takes no process into {}", unit.of.name(), unit.name);
+    let mut systemd = Systemd::connect(unit.of).map_err(|e| Error::other(e.call, format!("{what}: {e}")))?;
+    let pids = Value::Array("u".into(), vec![Value::U32(pid as u32)]);
+    let body = vec![Value::Text(unit.name.clone()), Value::Text(format!("/{SUBGROUP}")), pids];
+    let done = systemd.call("AttachProcessesToUnit", body).map(|_| ());
+    done.map_err(|e| systemd.explain(e, &what))
 }
 
 /// An instance of systemd that answers.

@@ -12,7 +12,7 @@
 //! same reason the unit has no DeviceAllow: a second filter would take away what is added to the first one later.
 //!
 //! The way through: [`lower()`] names the [`Unit`] and collects properties · [`Session`] carries out its steps ·
-//! [`release`] ends the unit. `bus/` speaks D-Bus.
+//! [`release`] ends the unit · [`bring`] takes a later process in. `bus/` speaks D-Bus.
 //!
 //! Must never: start a unit that the record does not name, or stop one that was not started for this container.
 
@@ -25,6 +25,7 @@ mod unit;
 
 pub use annotations::PREFIX;
 pub(super) use apply::Session;
+pub(super) use apply::bring;
 pub use apply::release;
 pub use bus::{Instance, Value};
 pub use lower::{lower, lower_update};
