@@ -134,7 +134,7 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
     let stage = Stage::new(scene.base(), &scene.base().join("rootfs/probe"));
     fs::create_dir_all(&stage.bundle)?;
     stage.plant()?;
-    let before = look(&stage.canary);
+    let mut before = look(&stage.canary);
     let words = scene.command(&["run", "--bundle", &stage.bundle.display().to_string(), scene.id()]);
     let mut total = Tally::default();
     let share = sweep.seconds.map(|seconds| Duration::from_secs(seconds) / ATTACKS.len() as u32);
@@ -145,7 +145,9 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
         let clean = scene.tracer.count("traced", &words);
         if !clean.success() {
             println!("FAILED {}: without an attack: {}", attack.name, clean.stderr.trim());
-            tally.failed += 1;
+            total.failed += 1;
+            scene.clean();
+            continue;
         }
         let trials = sweep.trials(&clean.calls.into_iter().collect::<Vec<_>>(), &["STEP".to_owned()]);
         tally.all = trials.len();
@@ -174,17 +176,20 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
                         point.call,
                         problems.join("; ")
                     );
+                    tally.failed += 1;
                     scene.clean();
-                    fs::remove_dir_all(&stage.canary)?;
-                    stage.plant()?;
-                    return Ok(Tally { failed: total.failed + 1, ..total });
+                    if now != before {
+                        fs::remove_dir_all(&stage.canary)?;
+                        stage.plant()?;
+                        before = look(&stage.canary);
+                    }
                 }
             }
         }
         println!(
             "step {}: {} of {} points, {} not reached",
             attack.name,
-            tally.passed + tally.missed,
+            tally.passed + tally.failed + tally.missed,
             tally.all,
             tally.missed
         );
