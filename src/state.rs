@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{self, Call, Errno, Error, Result};
 
-pub use init::{Init, boot_id, ending, identify};
+pub use init::{Init, boot_id, ending, field, identify};
 
 /// The largest record that is read.
 const LIMIT: usize = 64 << 20;
@@ -202,6 +202,7 @@ impl Store {
 
     /// Takes the id: makes its directory, locks it, writes the header. EEXIST: somebody has it.
     pub fn reserve(&self, mut header: Header, config: Vec<u8>) -> Result<Record> {
+        sys::process::survive_full_files();
         header.config_length = config.len();
         header.digest_length = header.digest.len();
         sys::fs::mkdir(&self.directory, &header.id, 0o700)?;
@@ -220,7 +221,7 @@ impl Store {
             bytes.push(b'\n');
         }
         let flags = OFlag::O_CREAT | OFlag::O_EXCL;
-        let file = append(&directory, flags).and_then(|file| sys::fs::write_fd(&file, &bytes).map(|()| file));
+        let file = append(&directory, flags).and_then(|file| sys::fs::write_all(&file, &bytes).map(|()| file));
         let mut record = Record { directory: Some(directory), file: None, header, config, events: Vec::new() };
         match file {
             Ok(file) => {
@@ -359,7 +360,7 @@ impl Record {
             Some(file) => file,
             None => append(self.directory()?, OFlag::empty())?,
         };
-        sys::fs::write_fd(&file, &line).map_err(|e| e.at("record"))?;
+        sys::fs::write_all(&file, &line).map_err(|e| e.at("record"))?;
         self.file = Some(file);
         self.events.push(event);
         Ok(())
@@ -382,6 +383,11 @@ impl Record {
             Err(e) if e.errno == Errno::ENOENT => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// Closes the file: whoever cleans up may have no other descriptor to spare.
+    pub fn shut(&mut self) {
+        self.file = None;
     }
 
     /// Lets go of the directory and its lock.
