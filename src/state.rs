@@ -26,6 +26,9 @@ pub use init::{Init, boot_id, ending, field, identify};
 /// The largest record that is read.
 const LIMIT: usize = 64 << 20;
 
+/// How long a directory without a record may be one whose maker is about to write it.
+const YOUTH: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The name of the socket on which a created init waits for `start`.
 pub const START_SOCKET: &str = "start";
 
@@ -252,20 +255,23 @@ impl Store {
     /// A record that is not whole may be one that is just being written: as long as its maker is at work, the container is
     /// not there yet.
     fn read_young(&self, id: &str) -> Result<Record> {
-        for _ in 0..3 {
+        let mut pause = std::time::Duration::from_millis(1);
+        loop {
             let directory = self.enter(id)?;
             if let Err(e) = sys::fs::lock(&directory, false) {
                 // Its maker may have written it while we asked.
                 let busy = Error::new(Call::Open, Errno::ENOENT).about(id);
                 return Record::read(self.enter(id)?).map_err(|_| if e.errno == Errno::EAGAIN { busy } else { e });
             }
-            if let Ok(record) = Record::read(directory) {
-                return Ok(record);
+            let begun = sys::fs::read(&directory, "record", LIMIT).is_ok_and(|bytes| !bytes.is_empty());
+            match Record::read(directory) {
+                // The lock is free, and nothing is written: its maker, if there is one, has only made the directory, and on a
+                // busy machine may take a while to go on.
+                Err(_) if !begun && pause < YOUTH => std::thread::sleep(pause),
+                answer => return answer,
             }
-            // The lock is free again: its maker, if there is one, had only made the directory and takes it now.
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            pause *= 2;
         }
-        Record::read(self.enter(id)?)
     }
 
     /// Reads a container under its lock. ENOENT: there is none (any more).
