@@ -9,6 +9,7 @@ mod step;
 mod sweep;
 mod sys;
 mod trace;
+mod watch;
 
 use std::error::Error;
 use std::fs;

@@ -178,6 +178,17 @@ pub fn descendants() -> Vec<i32> {
     found
 }
 
+/// What each descendant waits for, for people: its state, the kernel's function, the system call.
+pub fn where_they_stand() -> String {
+    let about = |pid: i32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let state = read("stat").rsplit_once(") ").map_or(String::new(), |(_, rest)| rest.chars().take(1).collect());
+        let call: String = read("syscall").split(' ').take(2).collect::<Vec<_>>().join(" ");
+        format!("{pid} {state} {} call {}", read("wchan"), call.trim())
+    };
+    descendants().into_iter().map(about).collect::<Vec<_>>().join(", ")
+}
+
 /// Our own nice value, which those whom we start have too.
 pub fn nice() -> i32 {
     // SAFETY: getpriority takes numbers.

@@ -151,12 +151,13 @@ impl Tracer {
             self.tasks.insert(main, Task { role: "h".into(), ..Task::default() });
         }
         let end = self.follow(Some(main), order, sys::patience());
+        let stands = if end.is_none() { sys::where_they_stand() } else { String::new() };
         let end = end.unwrap_or_else(|| self.end_it(main));
         self.quiet = true;
         for task in self.tasks.values() {
             self.ended.insert(task.role.clone(), task.calls);
         }
-        let stderr = String::from_utf8_lossy(&fs::read(stderr).unwrap_or_default()).into_owned();
+        let stderr = String::from_utf8_lossy(&fs::read(stderr).unwrap_or_default()).into_owned() + &stands;
         Run { end, fired: self.fired.take(), calls: std::mem::take(&mut self.ended), stdout, stderr }
     }
 
