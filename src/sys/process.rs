@@ -314,9 +314,14 @@ pub fn ignored_signals() -> Result<SignalMask> {
 pub fn survive_full_files() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
     if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft != RLIM_INFINITY) {
-        // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced; the workload gets the default back.
-        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        ignore(libc::SIGXFSZ);
     }
+}
+
+/// A signal from now on means nothing to us. The workload gets the default back.
+pub fn ignore(signal: libc::c_int) {
+    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// A hexadecimal mask of /proc/self/status.

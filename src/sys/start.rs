@@ -25,8 +25,7 @@ pub fn begin() {
         super::process::exit_now(1);
     }
     // A reader that has gone is an error of write(2) to us, not our end.
-    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    super::process::ignore(libc::SIGPIPE);
 }
 
 /// A caller may leave 0, 1 or 2 closed. What we open next must not become anybody's standard output.

@@ -80,6 +80,10 @@ impl Before {
             // SAFETY: kill takes numbers; a descendant's number is its own until we have waited for it.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
+        // A mount that stays would be held against every trial that follows.
+        for target in mounts().lines().filter(|line| !self.mounts.contains(*line)).filter_map(|l| l.split(' ').nth(4)) {
+            let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+        }
         for entry in entries(&self.base.join("state")) {
             let _ = fs::remove_dir_all(entry);
         }
