@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients faults cves fuzz
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients faults steps stress cves fuzz
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -48,6 +48,12 @@ vm-clients: build ## The same real programs, the newest ones, in that machine (r
 faults: build ## Fail and kill rt at its system calls, a random subset; all: conformance/faults/run (root)
 	@conformance/faults/run --quick
 
+steps: build ## An attacker at each of rt's system calls, a random subset of a minute; all: conformance/faults/steps (root)
+	@conformance/faults/steps --seconds 60
+
+stress: build ## Many at once, races, fork bombs, a soak, in small numbers; in great ones: conformance/stress/run (root)
+	@conformance/stress/run --quick
+
 cves: build ## Published holes: every test of conformance/cves.md, and an attacker at each system call (root)
 	@conformance/cves
 
@@ -72,7 +78,7 @@ vm-conformance: build ## The OCI's validation suite in that machine, beside its 
 bless: ## Accept the plans of now as the golden ones; look at the diff before you commit
 	@RT_BLESS=1 scripts/test --test plans
 
-deny: ## Licences, sources and duplicates of the dependencies; installs cargo-deny
+deny: ## Licences, sources and duplicates of the dependencies; fetches cargo-deny
 	@scripts/deny
 
 pages: ## Write the manual pages and completions to target/pages

@@ -22,10 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{self, Call, Errno, Error, Result};
 
-pub use init::{Init, boot_id, ending, identify};
+pub use init::{Init, boot_id, ending, field, identify};
 
 /// The largest record that is read.
 const LIMIT: usize = 64 << 20;
+
+/// How long a directory without a record may be one whose maker is about to write it.
+const YOUTH: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The name of the socket on which a created init waits for `start`.
 pub const START_SOCKET: &str = "start";
@@ -203,6 +206,7 @@ impl Store {
 
     /// Takes the id: makes its directory, locks it, writes the header. EEXIST: somebody has it.
     pub fn reserve(&self, mut header: Header, config: Vec<u8>) -> Result<Record> {
+        sys::process::survive_full_files();
         header.config_length = config.len();
         header.digest_length = header.digest.len();
         sys::fs::mkdir(&self.directory, &header.id, 0o700)?;
@@ -221,7 +225,7 @@ impl Store {
             bytes.push(b'\n');
         }
         let flags = OFlag::O_CREAT | OFlag::O_EXCL;
-        let file = append(&directory, flags).and_then(|file| sys::fs::write_fd(&file, &bytes).map(|()| file));
+        let file = append(&directory, flags).and_then(|file| sys::fs::write_all(&file, &bytes).map(|()| file));
         let mut record = Record { directory: Some(directory), file: None, header, config, events: Vec::new() };
         match file {
             Ok(file) => {
@@ -252,20 +256,23 @@ impl Store {
     /// A record that is not whole may be one that is just being written: as long as its maker is at work, the container is
     /// not there yet.
     fn read_young(&self, id: &str) -> Result<Record> {
-        for _ in 0..3 {
+        let mut pause = std::time::Duration::from_millis(1);
+        loop {
             let directory = self.enter(id)?;
             if let Err(e) = sys::fs::lock(&directory, false) {
                 // Its maker may have written it while we asked.
                 let busy = Error::new(Call::Open, Errno::ENOENT).about(id);
                 return Record::read(self.enter(id)?).map_err(|_| if e.errno == Errno::EAGAIN { busy } else { e });
             }
-            if let Ok(record) = Record::read(directory) {
-                return Ok(record);
+            let begun = sys::fs::read(&directory, "record", LIMIT).is_ok_and(|bytes| !bytes.is_empty());
+            match Record::read(directory) {
+                // The lock is free, and nothing is written: its maker, if there is one, has only made the directory, and on a
+                // busy machine may take a while to go on.
+                Err(_) if !begun && pause < YOUTH => std::thread::sleep(pause),
+                answer => return answer,
             }
-            // The lock is free again: its maker, if there is one, had only made the directory and takes it now.
-            std::thread::sleep(Duration::from_millis(1));
+            pause *= 2;
         }
-        Record::read(self.enter(id)?)
     }
 
     /// Reads a container under its lock. ENOENT: there is none (any more).
@@ -396,7 +403,7 @@ impl Record {
             Some(file) => file,
             None => append(self.directory()?, OFlag::empty())?,
         };
-        sys::fs::write_fd(&file, &lines).map_err(|e| e.at("record"))?;
+        sys::fs::write_all(&file, &lines).map_err(|e| e.at("record"))?;
         self.file = Some(file);
         self.events.extend(events);
         Ok(())
@@ -419,6 +426,11 @@ impl Record {
             Err(e) if e.errno == Errno::ENOENT => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// Closes the file: whoever cleans up may have no other descriptor to spare.
+    pub fn shut(&mut self) {
+        self.file = None;
     }
 
     /// Lets go of the directory and its lock.

@@ -109,3 +109,17 @@ fn things_that_are_no_record_are_no_danger() {
     }
     bundle.rt(&["delete", "--force", &bundle.id]).run().ok();
 }
+
+/// On a busy machine whoever makes a container may stand still between making its directory and writing its record.
+#[test]
+fn a_container_whose_maker_takes_its_time_is_not_damaged() {
+    let (bundle, file, record) = running("slow-maker");
+    let id = bundle.id.clone();
+    fs::remove_file(&file).expect("the record");
+    let asked = bundle.rt(&["state", &id]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    let draft = file.with_extension("draft");
+    fs::write(&draft, &record).and_then(|()| fs::rename(&draft, &file)).expect("the record");
+    assert_eq!(asked.wait().ok().json()["status"], "running");
+    bundle.rt(&["delete", "--force", &id]).run().ok();
+}

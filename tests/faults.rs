@@ -104,3 +104,39 @@ fn a_foreground_run_that_cannot_watch_its_workload_ends_it() {
     // The first poll is Rust's own, and the last of its kind is the one that waits for the workload's end.
     with_fault(&bundle, "poll:error=ENOSPC:when=2+", &["run", "--bundle", &base, &id]).fails(&["poll"]);
 }
+
+/// As real root, or where the container has an IPC namespace of its own, the kernel has no reason to refuse: the host's sysfs or
+/// message queues in place of new ones would be less isolation than was asked for.
+#[test]
+fn a_filesystem_that_may_not_be_made_is_the_hosts_only_where_the_plan_has_it() {
+    let mounts = |kind: &str, target: &str| {
+        json!([{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+               {"destination": target, "type": kind, "source": kind}])
+    };
+    for (kind, target, user, hosts) in [
+        ("sysfs", "/sys", false, false),
+        ("mqueue", "/dev/mqueue", false, false),
+        ("mqueue", "/dev/mqueue", true, false),
+        ("sysfs", "/sys", true, true),
+    ] {
+        let mut bundle = Bundle::new("fault-hosts");
+        bundle.args(["/probe", "exit", "0"]).set("/mounts", mounts(kind, target));
+        bundle.remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
+        if user {
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            bundle.set("/linux/namespaces/-", json!({"type": "user"}));
+            bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        }
+        bundle.directory("rootfs/sys");
+        let (base, id) = (bundle.text(""), bundle.id.clone());
+        let plan = bundle.rt(&["explain", &base]);
+        bundle.save();
+        assert_eq!(plan.run().ok().stdout.contains("or the host's"), hosts, "{kind}, user namespace: {user}");
+        let output = with_fault(&bundle, "fsmount:error=EPERM:when=2", &["run", "--bundle", &base, &id]);
+        if hosts {
+            output.ok();
+        } else {
+            output.fails(&[target, "operation not permitted"]);
+        }
+    }
+}

@@ -2,14 +2,12 @@
 //! doesn't panic: what was accepted keeps its promises. The corpus is what the tests have: tests/plans, tests/data, and
 //! the texts here.
 
-mod random;
-mod targets;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use random::Random;
+use rt_fuzz::random::Random;
+use rt_fuzz::targets;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -22,12 +20,18 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let corpus = targets::Corpus::read();
     let (mut passed, mut failed) = (0, 0);
+    for (name, _) in targets::ALL {
+        if !include_str!("../libfuzzer/Cargo.toml").contains(&format!("name = \"{name}\"")) {
+            failed += 1;
+            println!("FAILED {name}: libfuzzer/Cargo.toml has no such target");
+        }
+    }
     for (name, target) in
         targets::ALL.iter().filter(|(name, _)| words.len() < 3 || words[2..].iter().any(|w| w == name))
     {
         let begun = Instant::now();
         let broken = (0..executions).find_map(|n| {
-            let mut random = Random(seed.wrapping_mul(0x1_0000_0001).wrapping_add(n));
+            let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(n));
             let done = catch_unwind(AssertUnwindSafe(|| target(&mut random, &corpus)));
             let why = match done {
                 Ok(Ok(())) => return None,

@@ -2,14 +2,31 @@
 
 use serde_json::{Value, json};
 
-/// splitmix64.
-pub struct Random(pub u64);
+/// Numbers that are given, and when there are no more, splitmix64.
+pub struct Random<'a> {
+    state: u64,
+    given: &'a [u8],
+}
 
-impl Random {
+impl<'a> Random<'a> {
+    /// All from a seed.
+    pub fn new(seed: u64) -> Self {
+        Random { state: seed, given: &[] }
+    }
+
+    /// First these bytes: two a number, for most numbers choose among few.
+    pub fn of(given: &'a [u8]) -> Self {
+        Random { state: given.len() as u64, given }
+    }
+
     /// The next number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        if let Some((word, rest)) = self.given.split_first_chunk::<2>() {
+            self.given = rest;
+            return u16::from_le_bytes(*word).into();
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -20,7 +37,7 @@ impl Random {
     }
 
     /// One of a list.
-    pub fn one<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub fn one<'l, T>(&mut self, list: &'l [T]) -> &'l T {
         &list[self.below(list.len())]
     }
 }
@@ -66,12 +83,12 @@ pub const PIECES: [&str; 36] = [
 ];
 
 /// Damages a text once or a few times.
-pub fn text(random: &mut Random, from: &str) -> String {
+pub fn text(random: &mut Random<'_>, from: &str) -> String {
     String::from_utf8_lossy(&bytes(random, from.as_bytes())).into_owned()
 }
 
 /// Damages bytes once or a few times.
-pub fn bytes(random: &mut Random, from: &[u8]) -> Vec<u8> {
+pub fn bytes(random: &mut Random<'_>, from: &[u8]) -> Vec<u8> {
     let mut all = from.to_vec();
     for _ in 0..=random.below(4) {
         let at = random.below(all.len() + 1);
@@ -95,7 +112,7 @@ pub fn bytes(random: &mut Random, from: &[u8]) -> Vec<u8> {
 }
 
 /// Damages a document in one or a few places: values vanish, change, double, or are another place's.
-pub fn document(random: &mut Random, from: &Value) -> Value {
+pub fn document(random: &mut Random<'_>, from: &Value) -> Value {
     let mut all = from.clone();
     for _ in 0..=random.below(3) {
         let stranger = pick(random, from).clone();
@@ -104,7 +121,7 @@ pub fn document(random: &mut Random, from: &Value) -> Value {
     all
 }
 
-fn pick<'a>(random: &mut Random, mut here: &'a Value) -> &'a Value {
+fn pick<'a>(random: &mut Random<'_>, mut here: &'a Value) -> &'a Value {
     loop {
         let below: Vec<&Value> = match here {
             Value::Object(map) => map.values().collect(),
@@ -118,7 +135,7 @@ fn pick<'a>(random: &mut Random, mut here: &'a Value) -> &'a Value {
     }
 }
 
-fn damage(random: &mut Random, here: &mut Value, stranger: &Value) {
+fn damage(random: &mut Random<'_>, here: &mut Value, stranger: &Value) {
     let deeper = random.below(6) != 0;
     match here {
         Value::Object(map) if deeper && !map.is_empty() => {
@@ -143,7 +160,7 @@ fn damage(random: &mut Random, here: &mut Value, stranger: &Value) {
     }
 }
 
-fn replacement(random: &mut Random, stranger: &Value) -> Value {
+fn replacement(random: &mut Random<'_>, stranger: &Value) -> Value {
     match random.below(9) {
         0 => Value::Null,
         1 => json!(random.below(2) == 0),

@@ -46,10 +46,11 @@ fn read(directory: &Path) -> Vec<Value> {
     files.iter().map(|path| serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")).collect()
 }
 
-type Target = fn(&mut Random, &Corpus) -> Result<(), String>;
+/// Tries one input.
+pub type Target = fn(&mut Random<'_>, &Corpus) -> Result<(), String>;
 
 /// All targets.
-pub const ALL: [(&str, Target); 16] = [
+pub const ALL: [(&str, Target); 18] = [
     ("config", config),
     ("idmaps", idmaps),
     ("place", place),
@@ -66,16 +67,18 @@ pub const ALL: [(&str, Target); 16] = [
     ("sysctl", sysctl),
     ("talk", talk),
     ("argv", argv),
+    ("mountinfo", mountinfo),
+    ("stat", stat),
 ];
 
-fn config(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn config(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let from = random.one(&corpus.configs).clone();
     let damaged = random::document(random, &from);
     lowered(random, corpus, &damaged)
 }
 
 /// Config → plan: the order's rules hold, the plan can be shown, its digest can be read, and nothing leads upwards.
-fn lowered(random: &mut Random, corpus: &Corpus, config: &Value) -> Result<(), String> {
+fn lowered(random: &mut Random<'_>, corpus: &Corpus, config: &Value) -> Result<(), String> {
     let strict = random.below(4) == 0;
     let raw = config.to_string().into_bytes();
     let Ok(read) = spec::read_config(raw.clone(), strict) else { return Ok(()) };
@@ -104,7 +107,7 @@ fn inside(path: &str) -> bool {
     !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-fn idmaps(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn idmaps(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let mut config = corpus.configs[0].clone();
     let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}, {"containerID": 10, "hostID": 5000, "size": 100}]);
     config["linux"]["uidMappings"] = random::document(random, &map);
@@ -113,21 +116,21 @@ fn idmaps(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
     lowered(random, corpus, &config)
 }
 
-fn place(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn place(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let mut config = corpus.configs[0].clone();
     let from = *random.one(&["/a/b", "a", "/docker/0123", "system.slice:rt:x", "/a/../b", "//a//", "user.slice:p:n"]);
     config["linux"]["cgroupsPath"] = json!(random::text(random, from));
     lowered(random, corpus, &config)
 }
 
-fn process(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn process(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let from = random.one(&corpus.configs)["process"].clone();
     let damaged = random::document(random, &from).to_string();
     let _ = spec::read_process(damaged.as_bytes(), random.below(2) == 0);
     Ok(())
 }
 
-fn resources(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn resources(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let from = random.one(&corpus.configs)["linux"]["resources"].clone();
     let from = if from.is_null() { json!({"memory": {"limit": 1 << 20}, "pids": {"limit": 3}}) } else { from };
     let damaged = random::document(random, &from).to_string();
@@ -136,14 +139,14 @@ fn resources(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
 }
 
 /// Bytes that may be no JSON at all.
-fn json_bytes(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn json_bytes(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let from = random.one(&corpus.configs).to_string();
     let damaged = random::bytes(random, from.as_bytes());
     let _ = spec::inspect(&damaged, random.below(2) == 0);
     Ok(())
 }
 
-fn record(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn record(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let header = state::Header { id: "x".into(), config_length: 5, digest_length: 3, ..state::Header::default() };
     let mut bytes = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
     bytes.extend(b"\n{...}\nd\ng\n{\"init\":{\"pid\":7,\"inode\":5,\"start_time\":9}}\n\"created\"\n\"started\"\n");
@@ -156,7 +159,7 @@ fn record(random: &mut Random, _: &Corpus) -> Result<(), String> {
     }
 }
 
-fn digest(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn digest(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let config = random.one(&corpus.configs).to_string().into_bytes();
     let Ok(read) = spec::read_config(config, false) else { return Ok(()) };
     let damaged = random::bytes(random, &plan::digest(&read.spec, &Options::default()));
@@ -165,7 +168,7 @@ fn digest(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
 }
 
 /// A filter that is accepted is a program that the kernel would take, and answers every call.
-fn filter(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
+fn filter(random: &mut Random<'_>, corpus: &Corpus) -> Result<(), String> {
     let from = random.one(&corpus.filters).clone();
     let damaged = random::document(random, &from);
     let Ok(section) = serde_json::from_value(damaged.clone()) else { return Ok(()) };
@@ -181,7 +184,7 @@ fn filter(random: &mut Random, corpus: &Corpus) -> Result<(), String> {
     Ok(())
 }
 
-fn mount_options(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn mount_options(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let known: Vec<&str> = options::names().collect();
     let words: Vec<String> = (0..random.below(6))
         .map(|_| {
@@ -194,7 +197,7 @@ fn mount_options(random: &mut Random, _: &Corpus) -> Result<(), String> {
 }
 
 /// What is printed is read again as the same, and nothing but 0 is root.
-fn user(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn user(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let from = *random.one(&["0", "1", "1:2", "1000:1000", "4294967294", ":1", "1:", "user"]);
     let text = random::text(random, from);
     let Ok(user) = User::from_str(&text) else { return Ok(()) };
@@ -208,7 +211,7 @@ fn user(random: &mut Random, _: &Corpus) -> Result<(), String> {
     }
 }
 
-fn id(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn id(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let from = *random.one(&["container-1", "a", "a.b_c+d", "0123456789abcdef"]);
     let text = random::text(random, from);
     match ContainerId::from_str(&text) {
@@ -217,13 +220,13 @@ fn id(random: &mut Random, _: &Corpus) -> Result<(), String> {
     }
 }
 
-fn below(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn below(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let from = *random.one(&["a", "a/b", "cpu:a", "cpu,memory:a/b", "/"]);
     let _ = Below::parse(&random::text(random, from));
     Ok(())
 }
 
-fn sysctl(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn sysctl(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     let from =
         *random.one(&["net.ipv4.ip_forward", "net/ipv4/conf/eth0.1/rp_filter", "kernel.sem", "fs.mqueue.msg_max"]);
     let key = random::text(random, from);
@@ -234,7 +237,7 @@ fn sysctl(random: &mut Random, _: &Corpus) -> Result<(), String> {
 }
 
 /// What is understood is said in the same bytes.
-fn talk(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn talk(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     const HEARD: [&[u8]; 5] = [&[1], &[2, 1, 0, 0, 0], &[3], &[4, 3, 1, 0, 5, 0, 2, 0, 0, 0, b'x'], &[5]];
     let from = *random.one(&HEARD);
     let bytes = random::bytes(random, from);
@@ -247,7 +250,7 @@ fn talk(random: &mut Random, _: &Corpus) -> Result<(), String> {
     Ok(())
 }
 
-fn argv(random: &mut Random, _: &Corpus) -> Result<(), String> {
+fn argv(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
     const WORDS: [&str; 24] = [
         "rt",
         "--root",
@@ -281,5 +284,58 @@ fn argv(random: &mut Random, _: &Corpus) -> Result<(), String> {
         })
         .collect();
     let _ = cli::parse(std::iter::once(OsString::from("rt")).chain(words));
+    Ok(())
+}
+
+const MOUNTINFO: &str = "\
+23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+24 23 0:21 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+25 23 0:22 /docker/4f1c /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory
+26 23 0:23 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+604 600 8:1 /data /var/li\\040b rw master:3 - ext4 /dev/sda1 rw
+";
+const CGROUP: &str = "12:cpu,cpuacct:/a\n4:memory:/docker/4f1c/x\n0::/user.slice/b (deleted)\n";
+
+/// The kernel's table of mounts, which holds names that others chose: what is found in it stays in its tree.
+fn mountinfo(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
+    let table = random::text(random, MOUNTINFO);
+    let own = random::text(random, CGROUP);
+    let trees = rt::cgroups::probe::parse(&table, &own);
+    let places = trees.v1.iter().map(|tree| &tree.own).chain(trees.v2.as_ref().map(|tree| &tree.own));
+    if let Some(stray) =
+        places.into_iter().find(|path| !path.starts_with('/') || path.split('/').any(|part| part == ".."))
+    {
+        return Err(format!("our own cgroup is {stray:?} by {table:?} and {own:?}"));
+    }
+    let outside = rt::criu::Outside {
+        mounts: vec![("/var/li b".into(), "/srv/data".into())],
+        masked: vec!["/proc/kcore".into()],
+        joined: Vec::new(),
+    };
+    let saved = outside.to_save(&table, &|path| Some(path.to_owned()));
+    let back = outside.to_bring_back(&table);
+    if saved.len() + back.len() > 2 * (table.lines().count() + 4) {
+        return Err(format!("more mounts than the table has: {saved:?} {back:?} of {table:?}"));
+    }
+    let stdio =
+        rt::criu::Stdio { link: random::text(random, "pipe:[4711]"), mount: 604, inode: 5, file: true, terminal: None };
+    let _ = stdio.keys(&table);
+    Ok(())
+}
+
+/// /proc/PID/stat: the name in it is the process's own choice, and must not change what the fields behind it say.
+fn stat(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
+    const REST: &str = "S 1 7 7 0 -1 4194560 96 0 0 0 0 0 0 0 20 0 1 0 123456 2777088 222 18446744073709551615";
+    let from = *random.one(&["sleep", "a) S 1 2", "((", ") ", "x\n) R"]);
+    let name = random::text(random, from);
+    // The kernel's names are short, and it says what follows in one way only.
+    let kept = format!("7 ({name}) {REST}\n");
+    if rt::state::field(&kept, 22) != Some(123_456) || rt::state::field(&kept, 4) != Some(1) {
+        return Err(format!("{kept:?}: started at {:?}", rt::state::field(&kept, 22)));
+    }
+    let damaged = random::text(random, &kept);
+    for number in [3, 4, 22, 23, 52] {
+        let _ = rt::state::field(&damaged, number);
+    }
     Ok(())
 }

@@ -430,14 +430,18 @@ impl Host<'_> {
     /// the record stays if something could not be removed, so that `delete --force` can try again.
     pub fn undo(&mut self) {
         self.channel = None;
+        self.record.shut();
         self.adopted.give_back();
-        if let Some((_, pidfd)) = self.init.take() {
-            let _ = sys::process::signal(&pidfd, libc::SIGKILL);
-            let _ = sys::process::wait(&pidfd);
+        let born = self.init.take();
+        if let Some((_, pidfd)) = &born {
+            let _ = sys::process::signal(pidfd, libc::SIGKILL);
+            let _ = sys::process::wait(pidfd);
         }
-        let clean = match self.cgroup.take() {
-            Some(cgroup) => cgroup.kill_all(libc::SIGKILL).and_then(|()| cgroup.undo()),
-            None => Ok(()),
+        let clean = match (self.cgroup.take(), born) {
+            (Some(cgroup), Some(_)) => cgroup.kill_all(libc::SIGKILL).and_then(|()| cgroup.undo()),
+            // Nobody was born who could be in it; to look would take descriptors, and those may be what there are too few of.
+            (Some(cgroup), None) => cgroup.undo(),
+            (None, _) => Ok(()),
         };
         let clean = clean.and(self.rdt.remove());
         if let (Ok(()), Some(store), Ok(directory)) = (clean, &self.store, self.record.directory()) {

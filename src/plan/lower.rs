@@ -53,6 +53,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
             mount_namespace: spaces.present.contains(&Kind::Mount),
             copied_mounts: spaces.is_new(Kind::Mount) && !user_namespace,
             user_namespace,
+            new_ipc: spaces.is_new(Kind::Ipc),
             tty_group: !user_namespace || maps_group(spec, 5),
             no_pivot: options.no_pivot,
             cgroups: view(&placement, facts),

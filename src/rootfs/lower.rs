@@ -32,6 +32,8 @@ pub struct Input<'a> {
     pub copied_mounts: bool,
     /// Whether device nodes can't be made (a user namespace is in play).
     pub user_namespace: bool,
+    /// Whether the container has an IPC namespace that is made for it.
+    pub new_ipc: bool,
     /// Whether group 5 (tty) means something in the container.
     pub tty_group: bool,
     /// `--no-pivot`.
@@ -325,6 +327,17 @@ fn lower_filesystem(
         classic,
         copy_up: options.copy_up,
         relabel: relabel.map(str::to_owned),
+        or_hosts: hosts_own(input, kind),
+    }
+}
+
+/// Where the kernel may have a reason to make no new sysfs or message queues: in a user namespace that doesn't own the network or
+/// IPC namespace, or where the sysfs that we see is partly covered. The host's own show no more than we could see before.
+fn hosts_own(input: &Input<'_>, kind: &str) -> Option<&'static str> {
+    match kind {
+        "sysfs" if input.user_namespace => Some("/sys"),
+        "mqueue" if input.user_namespace && !input.new_ipc => Some("/dev/mqueue"),
+        _ => None,
     }
 }
 

@@ -205,6 +205,9 @@ pub enum What {
         copy_up: bool,
         /// The SELinux context that its root gets, where the filesystem takes none when it is mounted.
         relabel: Option<String>,
+        /// The host's mount that takes its place where the kernel may have a reason to make no new one (EPERM).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        or_hosts: Option<&'static str>,
     },
     /// A filesystem that the host side made.
     Made {
@@ -315,8 +318,12 @@ impl fmt::Display for Mount {
                     words.push("a copy of what it covers".into());
                 }
             }
-            What::Filesystem { kind, options, classic, copy_up, relabel, .. } => {
-                write!(f, "mount {kind} at {}", self.target)?;
+            What::Filesystem { kind, options, classic, copy_up, relabel, or_hosts, .. } => {
+                write!(f, "mount {kind}")?;
+                if let Some(path) = or_hosts {
+                    write!(f, ", or the host's {path} if none may be made,")?;
+                }
+                write!(f, " at {}", self.target)?;
                 words.extend(options.iter().cloned());
                 if *copy_up {
                     words.push("a copy of what it covers".into());

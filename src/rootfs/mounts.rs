@@ -142,7 +142,7 @@ fn guard_proc(source: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Result<()> {
 }
 
 fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
-    let What::Filesystem { kind, source, options, plain, classic, copy_up, relabel } = &mount.what else {
+    let What::Filesystem { kind, source, options, plain, classic, copy_up, relabel, or_hosts } = &mount.what else {
         return Ok(Vec::new());
     };
     let target = directory(root, &mount.target, *plain)?;
@@ -150,9 +150,13 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
         by_mount_2(root, mount, &target, *flags)?;
         return Ok(vec![target]);
     }
+    let instead = |e: Error| match or_hosts {
+        Some(path) if e.errno == Errno::EPERM => hosts_own(root, mount, &target, path, e),
+        _ => Err(told(e, kind)),
+    };
     let context = match configured(kind, source, options) {
-        Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, target, kind, e),
-        other => other?,
+        Err(e) => return instead(e),
+        Ok(context) => context,
     };
     if let Some(mode) = covered_mode(kind, options, &target)? {
         context.set("mode", Some(&mode))?;
@@ -165,8 +169,8 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
         tree
     } else {
         match context.mount(mount.own.set) {
-            Err(e) if e.errno == Errno::EPERM => return hosts_own(root, mount, target, kind, e),
-            other => other?,
+            Err(e) => return instead(e),
+            Ok(tree) => tree,
         }
     };
     if let Some(label) = relabel {
@@ -179,24 +183,25 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
     Ok(vec![context.into(), tree, target])
 }
 
-/// In a user namespace that doesn't own the network or IPC namespace, or where the procfs and sysfs that we see are partly
-/// covered, the kernel makes no new sysfs and message queues for us. The host's own show no more than we could see before;
-/// what was asked for this mount is for all below it too (CVE-2023-25809).
-fn hosts_own(root: &Root, mount: &Mount, target: OwnedFd, kind: &str, refused: Error) -> Result<Spent> {
-    let path = match kind {
-        "sysfs" => "/sys",
-        "mqueue" => "/dev/mqueue",
-        "proc" => {
-            let why = "the procfs that we see is partly covered, so a whole one is denied: is this inside a container with masked paths?";
-            return Err(refused.about(why));
-        }
-        _ => return Err(refused),
-    };
+/// The host's own in place of a new one, where the plan has it so: the kernel's "no" alone is not enough, for with new
+/// namespaces and all rights it would be somebody's fault, and the host's would be less isolation than was asked for. What was
+/// asked for this mount is for all below it too (CVE-2023-25809).
+fn hosts_own(root: &Root, mount: &Mount, target: &OwnedFd, path: &str, refused: Error) -> Result<Spent> {
     let tree = sys::mount::clone_tree(sys::fs::cwd(), path, true).map_err(|_| refused)?;
     let all = Attributes { set: mount.own.set | mount.tree.set, ..mount.tree };
     sys::mount::set_attributes(&tree, all, true)?;
-    attach(root, &tree, &target, mount)?;
-    Ok(vec![tree, target])
+    attach(root, &tree, target, mount)?;
+    Ok(vec![tree])
+}
+
+/// A refusal that has one reason only.
+fn told(refused: Error, kind: &str) -> Error {
+    match (kind, refused.errno) {
+        ("proc", Errno::EPERM) => refused.about(
+            "the procfs that we see is partly covered, so a whole one is denied: is this inside a container with masked paths?",
+        ),
+        _ => refused,
+    }
 }
 
 /// A target for a filesystem: not inside the container's procfs, and without links on the way if it must be `plain`.

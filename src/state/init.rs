@@ -48,9 +48,13 @@ fn start_time(pid: i32) -> Result<u64> {
 /// A numeric field of /proc/PID/stat; the name before them may hold anything.
 fn stat_field(pid: i32, number: usize) -> Result<u64> {
     let text = sys::fs::read_piece(&format!("/proc/{pid}/stat"))?;
-    let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = after.split_whitespace().nth(number - 3).and_then(|f| f.parse().ok());
-    field.ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/{pid}/stat")))
+    field(&text, number).ok_or_else(|| Error::new(Call::Read, Errno::EBADMSG).about(format!("/proc/{pid}/stat")))
+}
+
+/// A field behind the name, by the number that proc(5) gives it: from 3 on.
+pub fn field(stat: &str, number: usize) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// How init ended, as far as the kernel can tell somebody who is not its parent: from the pidfd once it has been reaped

@@ -125,6 +125,18 @@ pub fn write_fd(file: impl AsFd, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// All of it, to a file that may be written in parts: the next part tells why one was short.
+pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(file.as_fd(), bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new(Call::Write, errno)),
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory of exactly this mode (the umask of `rt` is 0 while it makes things).
 pub fn mkdir(dir: impl AsFd, name: &str, mode: u32) -> Result<()> {
     nix::sys::stat::mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(mode))

@@ -284,7 +284,8 @@ pub fn execve_fd(file: impl AsFd, args: &[CString], env: &[CString]) -> Error {
             libc::AT_EMPTY_PATH,
         )
     };
-    Error::last(Call::Execve)
+    // Whoever reads it has asked for no such call: it runs the stub, or our own sealed copy.
+    Error::last(Call::Execve).about("by execveat")
 }
 
 /// Whether the program that we run from is a sealed file that nobody can write to.
@@ -333,6 +334,21 @@ pub const ALL_SIGNALS: SignalMask = u64::MAX;
 /// The signals that this process ignores: of all dispositions those that execve keeps.
 pub fn ignored_signals() -> Result<SignalMask> {
     own_mask("SigIgn")
+}
+
+/// Where files may not grow for ever, one that may not is an error of write(2) to us, not our end: a half-made container would be
+/// left. No limit, the common case, costs one call.
+pub fn survive_full_files() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft != RLIM_INFINITY) {
+        ignore(libc::SIGXFSZ);
+    }
+}
+
+/// A signal from now on means nothing to us. The workload gets the default back.
+pub fn ignore(signal: libc::c_int) {
+    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// A hexadecimal mask of /proc/self/status, which is read once: our bounding set is not ours to change before we are init,

@@ -26,8 +26,7 @@ pub fn begin() {
         super::process::exit_now(1);
     }
     // A reader that has gone is an error of write(2) to us, not our end.
-    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    super::process::ignore(libc::SIGPIPE);
 }
 
 /// A panic is a bug: where it is. The standard library would walk the stack too where RUST_BACKTRACE asks for it, which the

@@ -136,3 +136,37 @@ pub fn owns_terminal() -> Result<()> {
     // SAFETY: TIOCSCTTY takes a number.
     checked(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }.into())
 }
+
+/// Closes these of its own descriptors.
+pub fn closed_standard(fds: impl Iterator<Item = i32>) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
+    let fds: Vec<i32> = fds.collect();
+    move || {
+        for fd in &fds {
+            // SAFETY: close takes a number; the forked child that calls this is about to become another program.
+            unsafe { libc::close(*fd) };
+        }
+        Ok(())
+    }
+}
+
+/// A filter that makes one system call come to an errno, for whoever it is loaded by and all its descendants.
+pub fn without_call(call: i64, errno: i32) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let line = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let mut program = [
+        line(LOAD, 0, 0),
+        line(EQUAL, call as u32, 1),
+        line(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0),
+        line(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    move || {
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the pointer is to a live local structure, and that one's to the closure's own array, as long as it says.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()),
+        }
+    }
+}

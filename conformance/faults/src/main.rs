@@ -9,6 +9,7 @@ mod step;
 mod sweep;
 mod sys;
 mod trace;
+mod watch;
 
 use std::error::Error;
 use std::fs;
@@ -128,12 +129,12 @@ fn lead(words: &[String], jobs: usize) -> Result<(usize, usize), Box<dyn Error>>
     Ok((passed, failed))
 }
 
-/// One worker: its own directory, mount namespace, processor, id.
+/// One worker: its own directory, mounts, network devices, processor, id. What others do on the machine is not seen.
 fn work(options: &Options) -> Result<(), Box<dyn Error>> {
     let (index, _) = options.sweep.slice;
     let id = format!("rtf-{}-{index}", std::process::id());
     let base = PathBuf::from(format!("/run/{id}"));
-    unshare(CloneFlags::CLONE_NEWNS)?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     fs::create_dir(&base)?;
     if options.hidden {

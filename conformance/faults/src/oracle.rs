@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The worker's surroundings before it begins. It has a mount namespace of its own, so nobody else changes the table.
+/// The worker's surroundings before it begins. It has namespaces of its own for mounts and network devices, so nobody else
+/// changes what is listed.
 pub struct Before {
     base: PathBuf,
     id: String,
     mounts: String,
     files: BTreeSet<PathBuf>,
-    devices: BTreeSet<PathBuf>,
+    devices: BTreeSet<String>,
     trees: Vec<PathBuf>,
 }
 
@@ -24,7 +25,7 @@ impl Before {
             id: id.to_owned(),
             mounts: mounts(),
             files: BTreeSet::new(),
-            devices: entries(Path::new("/sys/class/net")),
+            devices: devices(),
             trees: trees(),
         };
         before.files = before.files();
@@ -38,8 +39,7 @@ impl Before {
         left.extend(self.files().difference(&self.files).map(|path| format!("file {}", path.display())));
         let now = mounts();
         left.extend(now.lines().filter(|line| !self.mounts.contains(line)).map(|line| format!("mount {line}")));
-        let devices = entries(Path::new("/sys/class/net"));
-        left.extend(devices.difference(&self.devices).map(|path| format!("network device {}", path.display())));
+        left.extend(devices().difference(&self.devices).map(|name| format!("network device {name}")));
         left
     }
 
@@ -80,6 +80,10 @@ impl Before {
             // SAFETY: kill takes numbers; a descendant's number is its own until we have waited for it.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
+        // A mount that stays would be held against every trial that follows.
+        for target in mounts().lines().filter(|line| !self.mounts.contains(*line)).filter_map(|l| l.split(' ').nth(4)) {
+            let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+        }
         for entry in entries(&self.base.join("state")) {
             let _ = fs::remove_dir_all(entry);
         }
@@ -106,6 +110,12 @@ fn remove_tree(cgroup: &Path) {
     }
     // It may be busy for a moment yet.
     let _ = fs::remove_dir(cgroup);
+}
+
+/// The network devices of our own namespace.
+fn devices() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
 }
 
 fn mounts() -> String {
@@ -153,6 +163,25 @@ pub fn fingerprint(text: &str) -> Result<Value, String> {
         entry["link"] = if link.starts_with('/') && link.contains("/output/") { "output".into() } else { link.into() };
     }
     Ok(value)
+}
+
+/// Whether two fingerprints differ in mounts at such targets only, and what is there now keeps the flags of what was.
+pub fn other_mounts_only(want: &Value, got: &Value, may: &dyn Fn(&str) -> bool) -> bool {
+    let differs: Vec<String> = difference(want, got);
+    let list = |value: &Value| value["mounts"].as_array().cloned().unwrap_or_default();
+    let (before, after) = (list(want), list(got));
+    let target = |mount: &Value| mount["target"].as_str().unwrap_or_default().to_owned();
+    let fixed = |list: &[Value]| list.iter().filter(|mount| !may(&target(mount))).cloned().collect::<Vec<_>>();
+    let flags = |mount: &Value| -> BTreeSet<String> {
+        let words = mount["options"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.filter(|word| matches!(*word, "ro" | "nosuid" | "nodev" | "noexec")).map(str::to_owned).collect()
+    };
+    let kept = before.iter().filter(|mount| may(&target(mount))).all(|was| {
+        let below = format!("{}/", target(was));
+        let mut here = after.iter().filter(|now| target(now) == target(was) || target(now).starts_with(&below));
+        here.all(|now| flags(now).is_superset(&flags(was)))
+    });
+    matches!(&differs[..], [one] if one.starts_with("mounts: ")) && fixed(&before) == fixed(&after) && kept
 }
 
 /// Where two fingerprints differ.

@@ -1,12 +1,14 @@
 //! Step mode: an attacker acts once, before each of the runtime's system calls in turn. So every window is tried, and none
 //! of it is luck. The attacker owns the image: at the point a directory or file in it changes places with a link that leads
-//! to a canary of the host. `run` is stepped through, for it does what create, start and delete do. Nothing may happen to the canary, and nothing of it may be mounted in the container.
+//! to a canary of the host. `run` is stepped through, for it does what create, start and delete do. Nothing of the canary may be opened,
+//! changed or mounted in the container.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use crate::scene::Scene;
 use crate::sweep::{Sweep, Tally};
 use crate::trace::{Deed, End, Point, Run};
+use crate::watch::Watch;
 
 /// What changes places with a link, where the link leads, and whether the image's own /dev is used.
 struct Attack {
@@ -134,7 +137,14 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
     let stage = Stage::new(scene.base(), &scene.base().join("rootfs/probe"));
     fs::create_dir_all(&stage.bundle)?;
     stage.plant()?;
-    let before = look(&stage.canary);
+    let mut before = look(&stage.canary);
+    let mut watch = Watch::over(&stage.canary)?;
+    // A watch that sees nothing would find everything in order.
+    Command::new("/bin/cat").arg(stage.canary.join("sub/file")).stdout(Stdio::null()).status()?;
+    if !watch.touched()?.contains(&stage.canary.join("sub/file")) {
+        println!("FAILED selftest: a canary that was read is not seen");
+        return Ok(Tally { failed: 1, ..Tally::default() });
+    }
     let words = scene.command(&["run", "--bundle", &stage.bundle.display().to_string(), scene.id()]);
     let mut total = Tally::default();
     let share = sweep.seconds.map(|seconds| Duration::from_secs(seconds) / ATTACKS.len() as u32);
@@ -145,7 +155,9 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
         let clean = scene.tracer.count("traced", &words);
         if !clean.success() {
             println!("FAILED {}: without an attack: {}", attack.name, clean.stderr.trim());
-            tally.failed += 1;
+            total.failed += 1;
+            scene.clean();
+            continue;
         }
         let trials = sweep.trials(&clean.calls.into_iter().collect::<Vec<_>>(), &["STEP".to_owned()]);
         tally.all = trials.len();
@@ -156,6 +168,7 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
             stage.set(attack.bare)?;
             let run = strike(scene, &words, &stage, attack, &point);
             let mut problems = judge(scene, &run);
+            problems.extend(watch.touched()?.iter().map(|path| format!("CANARY {path:?} was opened")));
             let now = look(&stage.canary);
             problems.extend(
                 now.iter().filter(|(path, line)| before.get(*path) != Some(line)).map(|(p, _)| format!("CANARY {p:?}")),
@@ -174,17 +187,21 @@ pub fn run(sweep: &Sweep, scene: &mut Scene) -> io::Result<Tally> {
                         point.call,
                         problems.join("; ")
                     );
+                    tally.failed += 1;
                     scene.clean();
-                    fs::remove_dir_all(&stage.canary)?;
-                    stage.plant()?;
-                    return Ok(Tally { failed: total.failed + 1, ..total });
+                    if now != before {
+                        fs::remove_dir_all(&stage.canary)?;
+                        stage.plant()?;
+                        before = look(&stage.canary);
+                        watch = Watch::over(&stage.canary)?;
+                    }
                 }
             }
         }
         println!(
             "step {}: {} of {} points, {} not reached",
             attack.name,
-            tally.passed + tally.missed,
+            tally.passed + tally.failed + tally.missed,
             tally.all,
             tally.missed
         );

@@ -147,11 +147,24 @@ fn shuffle<T>(list: &mut [T], seed: u64) {
 
 /// The oracles must go red on what is planted, or their green means nothing.
 pub fn selftest() -> Vec<&'static str> {
-    use serde_json::json;
+    use serde_json::{Value, json};
     let (one, other) = (json!({"caps": [], "uid": 0}), json!({"caps": ["CAP_SYS_ADMIN"], "uid": 0}));
     let mut red = Vec::new();
     if oracle::difference(&one, &one) != Vec::<String>::new() || oracle::difference(&one, &other).len() != 1 {
         red.push("a planted capability is not seen");
+    }
+    let mount = |target: &str, options: &[&str]| json!({"target": target, "options": options});
+    let with = |below: &[Value]| json!({"uid": 0, "mounts": below});
+    let (made, hosts) = (with(&[mount("/sys", &["ro", "nosuid"])]), |flags: &[&str]| {
+        with(&[mount("/sys", &["ro", "nosuid"]), mount("/sys/fs", flags)])
+    });
+    let may = |target: &str| target.starts_with("/sys");
+    if !oracle::other_mounts_only(&made, &hosts(&["ro", "nosuid", "nodev"]), &may) {
+        red.push("a mount that the plan has is not accepted");
+    }
+    let elsewhere = with(&[mount("/sys", &["ro", "nosuid"]), mount("/mnt", &["ro", "nosuid"])]);
+    if [hosts(&["nosuid"]), elsewhere, one].iter().any(|got| oracle::other_mounts_only(&made, got, &may)) {
+        red.push("a planted mount is not seen");
     }
     red
 }

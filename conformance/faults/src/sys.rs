@@ -30,11 +30,13 @@ pub enum Heard {
     Late,
 }
 
+const TICK: Duration = Duration::from_millis(50);
+
 extern "C" fn wake(_: libc::c_int) {}
 
 /// A timer interrupts waits from now on, so that they can look at the clock.
 pub fn keep_time() {
-    let tick = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
+    let tick = libc::timeval { tv_sec: 0, tv_usec: i64::from(TICK.subsec_micros()) };
     let timer = libc::itimerval { it_interval: tick, it_value: tick };
     // SAFETY: the handler does nothing; without SA_RESTART a wait returns EINTR. All structures are locals that live through
     // the calls, and zero is a valid sigaction.
@@ -46,8 +48,35 @@ pub fn keep_time() {
     }
 }
 
+/// How long a command may stand still. On a busy machine a command that waits for a processor doesn't: such time counts
+/// up to a limit only, which ends one that runs in a circle.
+pub struct Patience {
+    left: Duration,
+    last: Instant,
+}
+
+impl Patience {
+    /// This much.
+    pub fn of(limit: Duration) -> Patience {
+        Patience { left: limit, last: Instant::now() + limit * 12 }
+    }
+
+    /// One tick of the timer has passed; whether it was one too many.
+    fn tick(&mut self) -> bool {
+        if !descendants().into_iter().any(wants_to_run) {
+            self.left = self.left.saturating_sub(TICK);
+        }
+        self.left.is_zero() || Instant::now() > self.last
+    }
+}
+
+fn wants_to_run(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
+}
+
 /// Waits for any child or tracee.
-pub fn wait(until: Instant) -> Heard {
+pub fn wait(patience: &mut Patience) -> Heard {
     loop {
         let mut status = 0;
         // SAFETY: waitpid writes one int through the pointer, which is to a live local variable.
@@ -57,7 +86,7 @@ pub fn wait(until: Instant) -> Heard {
         }
         match io::Error::last_os_error().raw_os_error() {
             Some(libc::ECHILD) => return Heard::Nobody,
-            _ if Instant::now() > until => return Heard::Late,
+            _ if patience.tick() => return Heard::Late,
             _ => {}
         }
     }
@@ -147,6 +176,23 @@ pub fn descendants() -> Vec<i32> {
         }
     }
     found
+}
+
+/// What each descendant waits for, for people: its state, the kernel's function, the system call.
+pub fn where_they_stand() -> String {
+    let about = |pid: i32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let state = read("stat").rsplit_once(") ").map_or(String::new(), |(_, rest)| rest.chars().take(1).collect());
+        let call: String = read("syscall").split(' ').take(2).collect::<Vec<_>>().join(" ");
+        format!("{pid} {state} {} call {}", read("wchan"), call.trim())
+    };
+    descendants().into_iter().map(about).collect::<Vec<_>>().join(", ")
+}
+
+/// Our own nice value, which those whom we start have too.
+pub fn nice() -> i32 {
+    // SAFETY: getpriority takes numbers.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
 /// Time that does not fail a healthy run on a busy machine.

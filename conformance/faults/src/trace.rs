@@ -10,13 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::ptrace::{self, Options};
 use nix::unistd::Pid;
 
 use crate::calls::{Names, cannot_fail, does_it_anyway};
-use crate::sys::{self, Heard, Stop};
+use crate::sys::{self, Heard, Patience, Stop};
 
 /// A place in a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,13 +150,14 @@ impl Tracer {
         if traced {
             self.tasks.insert(main, Task { role: "h".into(), ..Task::default() });
         }
-        let end = self.follow(Some(main), order, Instant::now() + sys::patience());
+        let end = self.follow(Some(main), order, sys::patience());
+        let stands = if end.is_none() { sys::where_they_stand() } else { String::new() };
         let end = end.unwrap_or_else(|| self.end_it(main));
         self.quiet = true;
         for task in self.tasks.values() {
             self.ended.insert(task.role.clone(), task.calls);
         }
-        let stderr = String::from_utf8_lossy(&fs::read(stderr).unwrap_or_default()).into_owned();
+        let stderr = String::from_utf8_lossy(&fs::read(stderr).unwrap_or_default()).into_owned() + &stands;
         Run { end, fired: self.fired.take(), calls: std::mem::take(&mut self.ended), stdout, stderr }
     }
 
@@ -164,19 +165,20 @@ impl Tracer {
     fn end_it(&mut self, main: i32) -> End {
         // SAFETY: kill takes numbers; the process is our child and not yet waited for.
         unsafe { libc::kill(main, libc::SIGKILL) };
-        self.follow(Some(main), None, Instant::now() + Duration::from_secs(5));
+        self.follow(Some(main), None, Duration::from_secs(5));
         End::Hung
     }
 
     /// Waits until no child and no tracee is left; false when the time is over before.
     pub fn all_gone(&mut self, limit: Duration) -> bool {
-        self.follow(None, None, Instant::now() + limit).is_some()
+        self.follow(None, None, limit).is_some()
     }
 
     /// Handles what happens until this process has ended (or, without one, until there is none).
-    fn follow(&mut self, main: Option<i32>, mut order: Order<'_, '_>, until: Instant) -> Option<End> {
+    fn follow(&mut self, main: Option<i32>, mut order: Order<'_, '_>, limit: Duration) -> Option<End> {
+        let mut patience = Patience::of(limit);
         loop {
-            match sys::wait(until) {
+            match sys::wait(&mut patience) {
                 Heard::Late => return None,
                 Heard::Nobody => return Some(End::Code(0)),
                 Heard::Stop(pid, Stop::Ended(status)) => {
