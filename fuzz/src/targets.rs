@@ -311,6 +311,7 @@ fn mountinfo(random: &mut Random<'_>, _: &Corpus) -> Result<(), String> {
         mounts: vec![("/var/li b".into(), "/srv/data".into())],
         masked: vec!["/proc/kcore".into()],
         joined: Vec::new(),
+        network: rt::criu::Network::default(),
     };
     let saved = outside.to_save(&table, &|path| Some(path.to_owned()));
     let back = outside.to_bring_back(&table);
