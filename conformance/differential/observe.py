@@ -186,10 +186,14 @@ class World:
         text = re.sub(r"(pid |write |usage: |counts |nsexec-\d\[|/self/fd/)\d+", r"\1N", text)
         text = re.sub(r'"([\w.]+\.(?:version|commit))": "[^"]*"', r'"\1": "VERSION"', text)
         text = re.sub(r"(size|nr_inodes)=\d{6,}", r"\1=N", text)
-        text = re.sub(r"/sys/fs/cgroup/\w+/", "/sys/fs/cgroup/*/", text)
+        # What is in a hierarchy is below the cgroup that we are in ourselves.
+        text = re.sub(rf"/sys/fs/cgroup/\w+({'|'.join(OWN_CGROUPS)})?/", "/sys/fs/cgroup/*/", text)
         for pid in self.pids:
             text = re.sub(rf"(?<![\w.]){pid}(?![\w.])", PID, text)
         return text
+
+
+OWN_CGROUPS = sorted({re.escape(line.split(":", 2)[2].strip()) for line in open("/proc/self/cgroup")} - {"/"})
 
 
 def message(text):
