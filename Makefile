@@ -2,7 +2,7 @@
 # installs what it needs (Debian packages, crates) and says so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients faults steps stress cves fuzz
+.PHONY: help build run check test conformance budget bench vm vm-test vm-rootless vm-conformance vm-bench bless deny pages install uninstall deb install-test clean differential clients clients-soak vm-clients faults steps stress cves fuzz
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -68,6 +68,9 @@ vm: ## A throw-away machine with cgroup v2 and systemd: build it, show that it r
 
 vm-test: ## All tests of the package in that machine (root)
 	@conformance/vm/test
+
+vm-bench: build ## The bench there: counts, and waits for grace periods, beside its crun and runc (root)
+	conformance/vm/bench
 
 vm-rootless: build ## rt in the hands of an ordinary user there, and under podman (root)
 	@conformance/vm/rootless
