@@ -39,7 +39,8 @@ impl Machine {
     /// Everything left by the container, one line each. What the kernel frees in its own time (dying processes,
     /// unreferenced keyrings) gets a moment.
     pub fn leaks(&self, marks: &Marks) -> Vec<String> {
-        let moment = patience() / 2;
+        // A keyring is freed by a worker of the kernel, which a busy machine lets wait for long.
+        let moment = patience() * 2;
         let mut leaks = Vec::new();
         wait_until(moment, || {
             leaks = self.slow_leaks(marks);
