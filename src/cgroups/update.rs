@@ -56,6 +56,11 @@ impl Cgroup {
         self.ours().find(|t| t.is_v2()).and_then(|t| t.read("cpu.max").ok()).unwrap_or_default()
     }
 
+    /// The limit of memory as it is on cgroup v2, where there is one.
+    pub fn memory_max(&self) -> Option<u64> {
+        self.ours().find(|t| t.is_v2())?.read("memory.max").ok()?.trim().parse().ok()
+    }
+
     fn change(&mut self, step: &Step<Op>) -> sys::Result<()> {
         match &step.op {
             Op::Devices { tree, .. } if self.trees[*tree].place.version == Version::V1 => self.while_still(step),

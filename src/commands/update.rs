@@ -39,7 +39,14 @@ pub fn again(record: &mut Record, cgroup: Option<&mut Cgroup>, updates: Vec<Valu
     updates.into_iter().try_for_each(|asked| carry_out(record, cgroup, asked, log))
 }
 
-fn carry_out(record: &mut Record, cgroup: &mut Cgroup, asked: Value, log: &Log) -> Result<()> {
+fn carry_out(record: &mut Record, cgroup: &mut Cgroup, mut asked: Value, log: &Log) -> Result<()> {
+    // memory.swap counts memory and swap together, of which cgroup v2 limits the second alone: it wants the first to subtract.
+    if asked.pointer("/memory/swap").and_then(Value::as_i64).is_some_and(|swap| swap > 0)
+        && asked.pointer("/memory/limit").is_none_or(Value::is_null)
+        && let Some(limit) = cgroup.memory_max()
+    {
+        asked["memory"]["limit"] = json!(limit);
+    }
     let steps = steps(&asked, cgroup, log)?;
     let schemata = schemata(&asked)?;
     if asked.pointer("/memory/checkBeforeUpdate") == Some(&json!(true))
