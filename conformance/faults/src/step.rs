@@ -76,7 +76,7 @@ impl Stage {
         let text = fs::read_to_string(self.bundle.with_file_name("tell").join("config.json")).unwrap_or_default();
         let mut config: Value = serde_json::from_str(&text).unwrap_or_default();
         config["root"] = json!({"path": self.root, "readonly": false});
-        config["process"]["cwd"] = json!("/work/here/new");
+        config["process"]["cwd"] = json!("/some/where/new");
         let mounts = config["mounts"].as_array_mut().expect("a list of the template");
         if bare {
             mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|path| path.starts_with("/dev")));
