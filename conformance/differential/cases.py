@@ -184,6 +184,6 @@ CASES = [
     Case("unknown-capability", [LOG + RUN], {**args("/bin/true"), "/process/capabilities/bounding": ["CAP_NONSENSE"], "/process/capabilities/effective": [],
                                               "/process/capabilities/permitted": []}),
     Case("poststart-fails", [CREATE, "start {id}", "state {id}"], {"/hooks": {"poststart": [{"path": "/bin/false"}]}}),
-    Case("start-container-fails", [CREATE, "start {id}", "state {id}"], {"/hooks": {"startContainer": [{"path": "/bin/false"}]}}),
+    Case("start-container-fails", [CREATE, "start {id}", "!ended", "state {id}"], {"/hooks": {"startContainer": [{"path": "/bin/false"}]}}),
     Case("poststop-fails", [*UP, "kill {id} 9", "!until stopped", "delete {id}", "state {id}"], {"/hooks": {"poststop": [{"path": "/bin/false"}]}}),
 ]
