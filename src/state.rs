@@ -169,6 +169,10 @@ pub struct Record {
     pub events: Vec<Event>,
 }
 
+fn damaged() -> Error {
+    Error::new(Call::Read, Errno::EBADMSG).about("record is damaged; delete --force removes it")
+}
+
 /// Opens a record to append to it.
 fn append(directory: &OwnedFd, more: OFlag) -> Result<OwnedFd> {
     let mode = if more.contains(OFlag::O_CREAT) { 0o600 } else { 0 };
@@ -178,14 +182,18 @@ fn append(directory: &OwnedFd, more: OFlag) -> Result<OwnedFd> {
 
 impl Record {
     fn read(directory: OwnedFd) -> Result<Record> {
-        let damaged = || Error::new(Call::Read, Errno::EBADMSG).about("record is damaged; delete --force removes it");
         let bytes = match sys::fs::read_regular(&directory, "record", LIMIT) {
             // A directory without a record: its maker was ended in between.
             Err(e) if e.errno == Errno::ENOENT => return Err(damaged()),
             other => other?,
         };
-        let (header, config, events) = parse(&bytes).ok_or_else(damaged)?;
-        Ok(Record { directory: Some(directory), file: None, header, config, events })
+        Ok(Record { directory: Some(directory), ..Record::of(&bytes)? })
+    }
+
+    /// What these bytes say, without a directory.
+    fn of(bytes: &[u8]) -> Result<Record> {
+        let (header, config, events) = parse(bytes).ok_or_else(damaged)?;
+        Ok(Record { directory: None, file: None, header, config, events })
     }
 
     /// Appends an event: one write.
@@ -326,7 +334,7 @@ mod tests {
     }
 
     fn header(id: &str) -> Header {
-        Header { id: id.into(), bundle: "/b".into(), boot: boot_id().unwrap(), ..Header::default() }
+        Header { id: id.into(), bundle: "/b".into(), boot: boot_id().unwrap().to_owned(), ..Header::default() }
     }
 
     #[test]

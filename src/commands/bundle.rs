@@ -75,7 +75,7 @@ pub fn plan(raw: Vec<u8>, facts: &Facts, options: &Options, log: &Log) -> Result
         rootfs: root_of(&lowered.plan),
         created: rfc3339(SystemTime::now()),
         owner: facts.euid,
-        boot: boot_id()?,
+        boot: boot_id()?.to_owned(),
         oci_version: spec.version().clone(),
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         digest: plan::digest(&spec, options),

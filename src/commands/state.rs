@@ -1,6 +1,7 @@
 //! `rt state` and `rt list`: what is known of one container, or of all.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -45,12 +46,16 @@ impl Shown {
     }
 }
 
-/// The name of a uid in the host's own passwd file, else the number.
+/// The name of a uid in the host's own passwd file, which is read once, else the number.
 fn owner(uid: u32) -> String {
-    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let fields = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
-    let found = fields.into_iter().find(|f| f.get(2).and_then(|u| u.parse().ok()) == Some(uid));
-    found.and_then(|f| f.first().map(|n| (*n).to_owned())).unwrap_or_else(|| uid.to_string())
+    static USERS: OnceLock<String> = OnceLock::new();
+    let text = USERS.get_or_init(|| sys::fs::read_host("/etc/passwd").unwrap_or_default());
+    let mut users = text.lines().map(|line| line.split(':'));
+    let found = users.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| uid.to_string())
 }
 
 /// Prints one container's state.

@@ -1,6 +1,7 @@
 //! Who a container's first process is, told from any other that may have its pid later, and how it ended.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +36,15 @@ pub fn identify(pid: i32, pidfd: impl AsFd) -> Result<Init> {
 /// The inode of a pidfd where it is unique (it has a filesystem of its own), else 0.
 fn inode(pidfd: impl AsFd) -> Result<u64> {
     const PIDFS_MAGIC: i64 = 0x5049_4446;
-    match sys::fs::filesystem(&pidfd)? {
-        PIDFS_MAGIC => Ok(sys::fs::stat(&pidfd)?.st_ino),
-        _ => Ok(0),
-    }
+    static UNIQUE: OnceLock<bool> = OnceLock::new(); // one descriptor is as all others
+    let unique = match UNIQUE.get() {
+        Some(unique) => *unique,
+        None => {
+            let kind = sys::fs::filesystem(&pidfd)?;
+            *UNIQUE.get_or_init(|| kind == PIDFS_MAGIC)
+        }
+    };
+    if unique { Ok(sys::fs::stat(&pidfd)?.st_ino) } else { Ok(0) }
 }
 
 fn start_time(pid: i32) -> Result<u64> {
@@ -75,6 +81,11 @@ pub fn ending(init: Init, pidfd: &OwnedFd) -> Option<sys::process::Ended> {
 }
 
 /// This boot.
-pub fn boot_id() -> Result<String> {
-    Ok(sys::fs::read_piece("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+pub fn boot_id() -> Result<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot);
+    }
+    let read = sys::fs::read_piece("/proc/sys/kernel/random/boot_id")?;
+    Ok(BOOT.get_or_init(|| read.trim().to_owned()))
 }

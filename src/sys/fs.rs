@@ -65,7 +65,7 @@ pub fn read_host(path: &str) -> Result<String> {
 /// a cgroup file of one value): what does not fill the buffer is all. Of tables, like mountinfo, that is not true.
 pub fn read_piece(path: &str) -> Result<String> {
     let file = open_host(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-    let bytes = read_until(&file, 1 << 20, |n| n < CHUNK).map_err(|e| e.about(path))?;
+    let bytes = read_until(&file, 1 << 20, &mut [0; CHUNK], |n| n < CHUNK).map_err(|e| e.about(path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -77,23 +77,23 @@ pub fn read_regular(dir: impl AsFd, path: &str, limit: usize) -> Result<Vec<u8>>
 
 /// The same, of one that is open.
 pub fn read_regular_fd(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
-    read_until(file, limit, |n| n < CHUNK)
+    const RECORD: usize = 3 * CHUNK; // most are read at once
+    read_until(file, limit, &mut [0; RECORD], |n| n < RECORD)
 }
 
 /// Reads from a descriptor to its end; more than `limit` bytes is EFBIG.
 pub fn read_fd(file: impl AsFd, limit: usize) -> Result<Vec<u8>> {
-    read_until(file, limit, |_| false)
+    read_until(file, limit, &mut [0; CHUNK], |_| false)
 }
 
 /// How much is read at once.
 const CHUNK: usize = 4096;
 
-/// Reads until a read gives nothing, or so few bytes that they are the `last`.
-fn read_until(file: impl AsFd, limit: usize, last: impl Fn(usize) -> bool) -> Result<Vec<u8>> {
+/// Reads a chunk at a time until a read gives nothing, or so few bytes that they are the `last`.
+fn read_until(file: impl AsFd, limit: usize, chunk: &mut [u8], last: impl Fn(usize) -> bool) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; CHUNK];
     loop {
-        let n = match nix::unistd::read(file.as_fd(), &mut chunk) {
+        let n = match nix::unistd::read(file.as_fd(), chunk) {
             Err(Errno::EINTR) => continue,
             other => other.during(Call::Read)?,
         };
