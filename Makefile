@@ -16,7 +16,7 @@ build: ## Build the static release binary and leave it at target/rt
 run: build ## Run a container on a demo bundle and print what it sees (root)
 	@scripts/demo target/rt
 
-check: ## Format, lints, unit tests, layers, licences: no root needed
+check: ## Format, lints, unit tests, layers, licences; as root the budget too
 	@scripts/check
 
 test: ## All tests of the package; those that make containers want root
