@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 #[path = "common/mod.rs"]
 mod common;
-use common::{Bundle, Output, Runtime, Value, json, patience, wait_until};
+use common::{Bundle, Output, Runtime, Value, caller, json, patience, wait_until};
 
 /// Leaves the test where there is no systemd to ask.
 macro_rules! needs_systemd {
@@ -420,9 +420,50 @@ fn a_slice_can_hold_a_container_too() {
     let place = format!("/sys/fs/cgroup/rttest.slice/{unit}/container/cgroup.procs");
     assert_eq!(common::cgroups::value(Path::new(&place)), held.pid().to_string());
     held.rt(&["delete", "--force", &held.id]).run().ok();
-    // systemd hears of the last process's end when it comes to it.
-    let ended = wait_until(patience(), || (shown(&unit)["ActiveState"] == "inactive").then_some(()));
-    assert!(ended.is_some(), "{} is {}", unit, shown(&unit)["ActiveState"]);
+    assert_eq!(shown(&unit)["ActiveState"], "inactive", "ended when delete comes back");
+}
+
+/// A slice has nobody in it but zombies, which systemd counts among its tasks.
+#[test]
+fn a_slice_ends_though_nobody_has_waited_for_its_dead() {
+    needs_systemd!();
+    let mut held = Held::new("systemd-zombie");
+    let name = format!("rttest-{}", held.id.replace('-', "_"));
+    let unit = format!("{name}.slice");
+    held.set("/linux/cgroupsPath", json!(format!("rttest.slice:x:{unit}")));
+    let parent = held.create_command().before_exec(caller::with_forgetful_parent).spawn();
+    held.wait_status("created");
+    let init = held.pid();
+    held.rt(&["delete", "--force", &held.id]).run().ok();
+    let dead = fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+    let slice = shown(&unit);
+    parent.signal(nix::sys::signal::Signal::SIGKILL);
+    parent.wait();
+    assert!(dead.contains(") Z "), "somebody has waited for it: {dead}");
+    assert_eq!(slice["ActiveState"], "inactive");
+}
+
+/// Who lives in the slice beside the container stays there, and so does the slice.
+#[test]
+fn a_slice_with_others_in_it_stays() {
+    needs_systemd!();
+    let mut held = Held::new("systemd-shared");
+    let name = format!("rttest-{}", held.id.replace('-', "_"));
+    let unit = format!("{name}.slice");
+    held.set("/linux/cgroupsPath", json!(format!("rttest.slice:x:{unit}")));
+    held.run();
+    let other = format!("{}-other.scope", held.id);
+    let mut neighbour = Command::new("systemd-run")
+        .args(["--scope", "--quiet", &format!("--unit={other}"), &format!("--slice={unit}"), "sleep", "1000"])
+        .spawn()
+        .expect("systemd-run");
+    let active = wait_until(patience(), || (shown(&other)["ActiveState"] == "active").then_some(()));
+    assert!(active.is_some(), "{:?}", shown(&other).get("ActiveState"));
+    held.rt(&["delete", "--force", &held.id]).run().ok();
+    assert_eq!((&*shown(&unit)["ActiveState"], &*shown(&other)["ActiveState"]), ("active", "active"));
+    assert_eq!(neighbour.try_wait().expect("our child"), None, "it lives");
+    systemctl(&["stop", &unit]);
+    neighbour.wait().expect("our child");
 }
 
 #[test]
