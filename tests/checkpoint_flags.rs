@@ -288,6 +288,97 @@ fn cgroups_below_the_container_s_come_back_unless_they_are_to_be_ignored() {
     }
 }
 
+/// Containers that make groups of their own pass memory on too, to groups that pass it on again, and have nobody in those.
+#[test]
+fn groups_below_groups_come_back_with_their_controllers_limits_and_owners() {
+    need_criu!();
+    if cgroups::v2("memory").is_none() {
+        skip!("memory is on cgroup v1 here, where CRIU brings groups back by itself");
+    }
+    for mode in ["soft", "full", "ignore"] {
+        let mut bundle = counting("criunested", &[]);
+        bundle.set("/linux/resources", json!({"pids": {"limit": 77}, "memory": {"limit": 268_435_456}}));
+        bundle.begin();
+        let own = pids().join(&bundle.id);
+        for group in ["middle", "middle/deep", "empty"] {
+            fs::create_dir(own.join(group)).expect("a cgroup");
+        }
+        fs::write(own.join("middle/deep/cgroup.procs"), bundle.pid().to_string()).expect("init moves");
+        for group in ["", "middle", "empty"] {
+            fs::write(own.join(group).join("cgroup.subtree_control"), "+memory +pids +cpu").expect("controllers");
+        }
+        let limits = [
+            ("middle/pids.max", "44"),
+            ("middle/memory.high", "134217728"),
+            ("middle/deep/memory.max", "67108864"),
+            ("middle/deep/cpu.max", "90000 100000"),
+            ("middle/deep/cpu.idle", "1"),
+        ];
+        for (file, value) in limits {
+            fs::write(own.join(file), value).unwrap_or_else(|e| panic!("{file}: {e}"));
+        }
+        let owned = own.join("middle/deep/memory.max");
+        std::os::unix::fs::chown(&owned, Some(7), Some(8)).expect("another owner");
+        bundle.checkpoint(&["--manage-cgroups-mode", mode]).ok();
+        let before = bundle.counted();
+        bundle.restore(&["--detach", "--manage-cgroups-mode", mode]).ok();
+        bundle.counts_past(before);
+        assert_eq!(cgroups::value(&own.join("pids.max")), "77");
+        if mode == "ignore" {
+            assert!(fs::metadata(own.join("middle")).is_err(), "made in vain");
+        } else {
+            assert_eq!(limits_and_place(&bundle, "middle"), ("44".to_owned(), "/middle/deep".to_owned()), "{mode}");
+            for (file, value) in limits {
+                assert_eq!(cgroups::value(&own.join(file)), value, "{mode}: {file}");
+            }
+            for group in ["", "middle"] {
+                let on = cgroups::value(&own.join(group).join("cgroup.subtree_control"));
+                assert_eq!(on, "cpu memory pids", "{mode}: {group:?}");
+            }
+            let owner = fs::metadata(&owned).expect("the file");
+            assert_eq!((owner.uid(), owner.gid()), (7, 8), "{mode}");
+            // CRIU has left it, and nobody was in the other one.
+            assert_eq!(cgroups::value(&own.join("cgroup.procs")), "", "{mode}");
+            assert!(fs::metadata(own.join("empty")).is_err(), "{mode}");
+        }
+        finish(&bundle);
+    }
+}
+
+/// Controllers that bear a group with processes may be passed on by init's own. That group is in CRIU's images, and CRIU passes
+/// them on again; which is an error where it has not got them itself.
+#[test]
+fn groups_below_init_s_come_back_with_their_limits() {
+    need_criu!();
+    if cgroups::v2("pids").is_none() {
+        skip!("pids is on cgroup v1 here, where CRIU brings groups back by itself");
+    }
+    for (mode, place) in [("soft", ""), ("full", ""), ("soft", "/middle"), ("full", "/middle")] {
+        let mut bundle = counting("criubelowinit", &[]);
+        bundle.set("/linux/resources", json!({"pids": {"limit": 77}}));
+        bundle.begin();
+        let own = pids().join(&bundle.id);
+        let below = format!("{place}/below").trim_start_matches('/').to_owned();
+        fs::create_dir_all(own.join(&below)).expect("cgroups");
+        if !place.is_empty() {
+            fs::write(own.join("middle/cgroup.procs"), bundle.pid().to_string()).expect("init moves");
+            fs::write(own.join("middle/cgroup.subtree_control"), "+pids").expect_err("there is none to be passed on");
+            fs::write(own.join("cgroup.subtree_control"), "+pids").expect("the controller");
+            fs::write(own.join("middle/pids.max"), "66").expect("a limit");
+        }
+        fs::write(own.join(&below).parent().unwrap().join("cgroup.subtree_control"), "+pids").expect("the controller");
+        fs::write(own.join(&below).join("pids.max"), "55").expect("a limit");
+        bundle.checkpoint(&["--manage-cgroups-mode", mode]).ok();
+        let before = bundle.counted();
+        bundle.restore(&["--detach", "--manage-cgroups-mode", mode]).ok();
+        bundle.counts_past(before);
+        assert_eq!(limits_and_place(&bundle, &below), ("55".to_owned(), place.to_owned()), "{mode} {place}");
+        let around = if place.is_empty() { "77" } else { "66" };
+        assert_eq!(limits_and_place(&bundle, place.trim_start_matches('/')).0, around, "{mode} {place}");
+        finish(&bundle);
+    }
+}
+
 #[test]
 fn the_container_s_own_limits_are_the_config_s_or_in_full_mode_the_image_s() {
     need_criu!();

@@ -221,7 +221,7 @@ impl Tree {
 
     /// All at once, or those that this level has, or at least the needed ones. Never one by one: in a cgroup that has
     /// processes some controllers can be enabled, which makes it threaded, and useless to a container.
-    fn enable_in(&self, dir: &str, controllers: &[String], needed: &[String]) -> sys::Result<()> {
+    pub(super) fn enable_in(&self, dir: &str, controllers: &[String], needed: &[String]) -> sys::Result<()> {
         let file = format!("{dir}cgroup.subtree_control");
         let write = |names: &[&String]| {
             let words: Vec<String> = names.iter().map(|name| format!("+{name}")).collect();

@@ -18,6 +18,9 @@ const DESCRIPTORS: &str = "descriptors.json";
 /// What `update` had set on a saved container: the list of what was asked for, as in the record.
 const UPDATES: &str = "updates.json";
 
+/// The groups that a saved container had on cgroup v2, which CRIU knows little of.
+const GROUPS: &str = "cgroups.json";
+
 /// The longest answer.
 const LIMIT: usize = 64 << 10;
 /// The largest log that is read.
@@ -221,19 +224,33 @@ pub fn read_descriptors(images: &OwnedFd) -> Result<Vec<String>> {
 
 /// Leaves what `update` has set beside the images; nothing where it has set nothing.
 pub fn write_updates(images: &OwnedFd, updates: &[&Value]) -> Result<()> {
-    match updates {
-        // Those of an earlier dump into the same directory are not of this one.
-        [] => match sys::fs::unlink(images, UPDATES, false) {
-            Err(e) if e.errno != Errno::ENOENT => Err(e),
-            _ => Ok(()),
-        },
-        some => write(images, UPDATES, some),
-    }
+    write_some(images, UPDATES, updates)
 }
 
 /// What `update` had set, in that order.
 pub fn read_updates(images: &OwnedFd) -> Result<Vec<Value>> {
     read(images, UPDATES)
+}
+
+/// Leaves the container's groups beside the images; nothing where there are none.
+pub fn write_groups<T: Serialize>(images: &OwnedFd, groups: &[T]) -> Result<()> {
+    write_some(images, GROUPS, groups)
+}
+
+/// The container's groups; images of other tools are without.
+pub fn read_groups<T: DeserializeOwned>(images: &OwnedFd) -> Result<Vec<T>> {
+    read(images, GROUPS)
+}
+
+fn write_some<T: Serialize>(images: &OwnedFd, name: &str, list: &[T]) -> Result<()> {
+    match list {
+        // Those of an earlier dump into the same directory are not of this one.
+        [] => match sys::fs::unlink(images, name, false) {
+            Err(e) if e.errno != Errno::ENOENT => Err(e),
+            _ => Ok(()),
+        },
+        some => write(images, name, some),
+    }
 }
 
 fn write<T: Serialize>(images: &OwnedFd, name: &str, list: &[T]) -> Result<()> {

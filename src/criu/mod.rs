@@ -21,7 +21,8 @@ use std::fmt;
 use serde::Serialize;
 
 pub use apply::{
-    Directories, Service, explained, failure, read_descriptors, read_updates, stdio, write_descriptors, write_updates,
+    Directories, Service, explained, failure, read_descriptors, read_groups, read_updates, stdio, write_descriptors,
+    write_groups, write_updates,
 };
 pub use outside::{Joined, Network, Outside, Stdio, is_named, is_outside};
 pub use rpc::{Answer, Kind, Request};

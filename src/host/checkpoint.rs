@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 
 use super::{Trouble, open_cgroup};
-use crate::cgroups::Cgroup;
-use crate::criu::{self, Choices, Directories, Kind, Outside, Request, Service};
+use crate::cgroups::{Cgroup, Group};
+use crate::criu::{self, CgroupMode, Choices, Directories, Kind, Outside, Request, Service};
 use crate::plan::Criu;
 use crate::state::Record;
 use crate::sys::process::Program;
@@ -35,8 +35,10 @@ pub fn checkpoint(
     if kind == Kind::Dump {
         tell_outside(&mut request, pid, outside, directories)?;
         criu::write_updates(&directories.images, &record.updates())?;
+        criu::write_groups::<Group>(&directories.images, &[])?;
     }
-    request.notify = status.is_some();
+    let groups = cgroup.as_ref().filter(|_| kind == Kind::Dump && request.choices.cgroups != Some(CgroupMode::Ignore));
+    request.notify = status.is_some() || groups.is_some();
     let said = sys::fs::scratch("criu-output")?;
     let (ours, theirs) = sys::sock::pair()?;
     let null = sys::fs::open_host("/dev/null", OFlag::O_RDWR)?;
@@ -46,10 +48,14 @@ pub fn checkpoint(
         Program { path: &criu.program, args: &args, env: &criu.env, directory: "/", stdio, more: &[theirs.as_fd()] };
     let (_, pidfd) = sys::process::spawn(&program)?;
     drop(theirs);
-    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |notice, _| match status {
-        // What CRIU itself would write; its option for that is one that it will drop.
-        Some(status) if notice.script == "status-ready" => sys::fs::write_fd(status, b"\0"),
-        _ => Ok(()),
+    let asked = Service::over(ours, pidfd.as_fd()).ask(&request, &mut |notice, _| {
+        match (notice.script.as_str(), status, groups) {
+            // What CRIU itself would write; its option for that is one that it will drop.
+            ("status-ready", Some(status), _) => sys::fs::write_fd(status, b"\0"),
+            // Everybody still stands where they were saved.
+            ("post-dump", _, Some(cgroup)) => criu::write_groups(&directories.images, &cgroup.groups()?),
+            _ => Ok(()),
+        }
     });
     // With our end of the socket its work is over.
     sys::process::wait(&pidfd)?;

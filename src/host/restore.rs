@@ -7,8 +7,9 @@
 //!   ◄── Ready ── Start ───────────►   becomes `criu swrk 3`
 //!   ── restore these images ──────►
 //!   ◄── setup-namespaces ──────────   prestart and createRuntime hooks
+//!   ◄── post-setup-namespaces ─────   CRIU leaves the container's cgroup, which passes controllers on
 //!   ◄── orphan-pts-master (fd) ────   the terminal, to the console socket or to us
-//!   ◄── post-restore ──────────────   init is there: its pid goes into the record
+//!   ◄── post-restore ──────────────   limits of the cgroups below; init is there: its pid goes into the record
 //!   ◄── done ──────────────────────
 //! the record says "started"
 //! ```
@@ -17,7 +18,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::after::{Whose, await_exec};
 use super::{Host, Prepared, Trouble};
-use crate::criu::{self, Directories, Kind, Network, Request, Restore, Service};
+use crate::cgroups::{Cgroup, Group};
+use crate::criu::{self, CgroupMode, Directories, Kind, Network, Request, Restore, Service};
 use crate::namespaces;
 use crate::plan::HostOp;
 use crate::state::{self, Event, Status};
@@ -90,11 +92,19 @@ impl Host<'_> {
     fn converse(&mut self, request: &Request, ends: Ends, directories: &Directories) -> Result<Heard, Trouble> {
         let mut heard = Heard::default();
         let mut in_hooks = None;
+        // Of the notifications that come before it runs only some name it.
+        let mut born = 0;
         let own_network = self.plan.restore.as_ref().is_some_and(|r| r.outside.network != Network::Others);
+        let full = request.choices.cgroups == Some(CgroupMode::Full);
+        let groups: Vec<Group> = match request.choices.cgroups {
+            Some(CgroupMode::Ignore) => Vec::new(),
+            _ => criu::read_groups(&directories.images)?,
+        };
         let criu = sys::fs::duplicate_from(self.pidfd()?, 3)?;
         let asked =
             Service::over(ends.service, criu.as_fd()).ask(request, &mut |notice, fd| match notice.script.as_str() {
                 "setup-namespaces" => {
+                    born = notice.pid;
                     if request.choices.empty_network() && own_network {
                         namespaces::loopback_of(notice.pid)?;
                     }
@@ -104,11 +114,13 @@ impl Host<'_> {
                         error
                     })
                 }
+                "post-setup-namespaces" => self.groups_of_restore(|cgroup| cgroup.pass_on(&groups, born, full)),
                 "orphan-pts-master" => {
                     heard.terminal = hand_terminal(fd, ends.console.as_ref())?;
                     Ok(())
                 }
                 "post-restore" => {
+                    self.groups_of_restore(|cgroup| cgroup.limit_again(&groups, full))?;
                     let pidfd = sys::process::pidfd(notice.pid)?;
                     let identity = state::identify(notice.pid, &pidfd)?;
                     heard.init = Some((notice.pid, pidfd));
@@ -127,6 +139,11 @@ impl Host<'_> {
             let _ = sys::process::wait(&init);
         }
         Err(in_hooks.unwrap_or_else(|| error.into()))
+    }
+
+    /// CRIU's part in the container's groups is the smaller one where they are v2's.
+    fn groups_of_restore(&self, act: impl FnOnce(&Cgroup) -> sys::Result<()>) -> sys::Result<()> {
+        self.cgroup.as_ref().map_or(Ok(()), act)
     }
 
     fn hooks_of_restore(&self, pid: i32) -> Result<(), Trouble> {

@@ -117,6 +117,25 @@ pub fn dies_with_parent() -> Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())
 }
 
+/// A parent that inherits what the runtime leaves behind and never waits for it: the dead stay zombies until it is killed. What was
+/// started is this parent; the runtime is its child.
+pub fn with_forgetful_parent() -> Result<()> {
+    dies_with_parent()?;
+    // SAFETY: the prctl and close_range take numbers; a forked child of a process with threads may make system calls.
+    unsafe {
+        checked(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0).into())?;
+        match libc::fork() {
+            0 => return Ok(()),
+            child => checked(child.into())?,
+        }
+        // Whoever started us waits for the end of a pipe, which is open for as long as we have it.
+        checked(libc::close_range(3, libc::c_uint::MAX, 0).into())?;
+        loop {
+            libc::pause();
+        }
+    }
+}
+
 /// The network namespace that this path names.
 pub fn in_network(path: String) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
     move || Ok(nix::sched::setns(File::open(&path)?, CloneFlags::CLONE_NEWNET)?)
