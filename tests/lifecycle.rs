@@ -13,14 +13,16 @@ use serde_json::Value;
 #[test]
 fn create_start_stop_delete() {
     let mut bundle = Bundle::new("life");
-    bundle.args(["/bin/sh", "-c", "echo started > /tmp/mark; exec /probe trap TERM"]);
+    bundle.args(["/bin/sh", "-c", "exec /probe trap TERM > /tmp/mark"]);
     let output = bundle.create().ok();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "stdio is the container's");
     assert_eq!(bundle.status(), "created");
     assert!(fs::metadata(bundle.path("rootfs/tmp/mark")).is_err(), "the program has not been started");
     bundle.start().ok();
     assert_eq!(bundle.status(), "running");
-    let ready = wait_until(patience(), || fs::metadata(bundle.path("rootfs/tmp/mark")).ok());
+    // Before it listens the first process of a pid namespace is deaf.
+    let said = || fs::read_to_string(bundle.path("rootfs/tmp/mark")).ok();
+    let ready = wait_until(patience(), || said().filter(|text| text.contains("ready")));
     assert!(ready.is_some(), "the program was started");
     bundle.kill("TERM").ok();
     bundle.wait_status("stopped");
@@ -451,8 +453,8 @@ fn of_several_starts_at_once_exactly_one_wins() {
         let racers: Vec<_> = (0..4).map(|_| bundle.rt(&["start", &bundle.id]).spawn()).collect();
         let winners = racers.into_iter().filter_map(|racer| racer.wait().success().then_some(())).count();
         assert_eq!(winners, 1);
-        let written = wait_until(patience(), || fs::read_to_string(bundle.path("rootfs/tmp/count")).ok());
-        assert_eq!(written.as_deref(), Some("once\n"));
+        let written = || fs::read_to_string(bundle.path("rootfs/tmp/count")).ok().filter(|text| !text.is_empty());
+        assert_eq!(wait_until(patience(), written).as_deref(), Some("once\n"));
         bundle.rt(&["delete", "--force", &bundle.id]).run().ok();
         bundle.nothing_left();
     }

@@ -343,7 +343,7 @@ fn a_limit_of_no_processes_is_a_limit() {
 fn devices_that_are_not_allowed_cannot_be_opened() {
     let mut bundle = Bundle::new("peer-rules");
     bundle.set("/linux/resources", json!({"devices": [{"allow": false, "access": "rwm"}]}));
-    bundle.grant(&["CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_DAC_OVERRIDE"]).args(["/probe", "mknod", "/tmp/mem", "1", "1"]);
+    bundle.grant(&["CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_DAC_OVERRIDE"]).args(["/probe", "mknod", "/dev/mem", "1", "1"]);
     let output = bundle.run().ok();
     assert_eq!(output.stdout.lines().last(), Some("open EPERM"), "{output:?}");
 }

@@ -120,7 +120,9 @@ fn with_too_few_processes_it_is_refused() {
             fine.push(limit);
         }
     }
-    assert!(!fine.contains(&1) && fine.contains(&6), "it worked with {fine:?} processes");
+    // On v2 init is born in the container's cgroup, which is beside the caller's, and counts there.
+    let first_counts_elsewhere = cgroups::is_v2();
+    assert!(fine.contains(&1) == first_counts_elsewhere && fine.contains(&6), "it worked with {fine:?} processes");
 }
 
 /// The kernel kills whoever asks for too much, at any moment: what is left then, `delete --force` removes.

@@ -145,7 +145,11 @@ pub fn in_network(path: String) -> impl FnMut() -> Result<()> + Send + Sync + 's
 pub fn own_mounts(flag: MsFlags) -> impl FnMut() -> Result<()> + Send + Sync + 'static {
     move || {
         unshare(CloneFlags::CLONE_NEWNS)?;
-        Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flag, None::<&str>)?)
+        // First private: where the host's are shared, a copy is of the same group, and would hand on what is mounted.
+        for flag in [MsFlags::MS_PRIVATE, flag] {
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flag, None::<&str>)?;
+        }
+        Ok(())
     }
 }
 

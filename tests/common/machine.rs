@@ -24,6 +24,16 @@ pub struct Marks {
     pub state: PathBuf,
 }
 
+/// What is still there when it has had its time to go.
+fn stays(limit: Duration, mut look: impl FnMut() -> Vec<String>) -> Vec<String> {
+    let mut left = Vec::new();
+    wait_until(limit, || {
+        left = look();
+        left.is_empty().then_some(())
+    });
+    left
+}
+
 /// The machine as it was before the test.
 pub struct Machine {
     mounts: BTreeSet<String>,
@@ -39,26 +49,17 @@ impl Machine {
     /// Everything left by the container, one line each. What the kernel frees in its own time (dying processes,
     /// unreferenced keyrings) gets a moment.
     pub fn leaks(&self, marks: &Marks) -> Vec<String> {
-        // A keyring is freed by a worker of the kernel, which a busy machine lets wait for long.
-        let moment = patience() * 2;
-        let mut leaks = Vec::new();
-        wait_until(moment, || {
-            leaks = self.slow_leaks(marks);
-            leaks.is_empty().then_some(())
+        // Who was killed needs a moment to go; a keyring is freed by a worker of the kernel, which a busy machine lets wait for long.
+        let mut leaks = stays(patience() / 2, || {
+            processes(&marks.id).into_iter().map(|pid| format!("process {pid}: {}", describe(pid))).collect()
         });
+        leaks.extend(stays(patience() * 2, || keys(&marks.id).into_iter().map(|line| format!("key {line}")).collect()));
         leaks.extend(cgroups::named(&marks.id).iter().map(|path| format!("cgroup {}", path.display())));
         leaks.extend(self.new_mounts(marks).iter().map(|line| format!("mount {line}")));
         leaks.extend(entries(&marks.state).iter().map(|path| format!("state {}", path.display())));
         leaks.extend(network_devices().difference(&self.devices).map(|name| format!("network device {name}")));
         leaks.extend(temporary_files(marks).iter().map(|path| format!("temporary file {}", path.display())));
         leaks
-    }
-
-    fn slow_leaks(&self, marks: &Marks) -> Vec<String> {
-        children::reap();
-        let processes = processes(&marks.id).into_iter().map(|pid| format!("process {pid}: {}", describe(pid)));
-        let keys = keys(&marks.id).into_iter().map(|line| format!("key {line}"));
-        processes.chain(keys).collect()
     }
 
     /// Mounts of this mount namespace that are new and have to do with the bundle.
