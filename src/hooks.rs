@@ -144,8 +144,7 @@ pub fn run_while(hook: &Hook, state: &str, directory: &str, wanted: Option<&dyn 
         (Waited::Late, _) => format!("ran past its timeout of {} s", hook.timeout.unwrap_or(0)),
         (Waited::Unwanted, _) => "was ended, for the container has ended".to_owned(),
         (Waited::Ended, Ended::Exited(0)) => return Ok(()),
-        (Waited::Ended, Ended::Exited(code)) => format!("exit status {code}"),
-        (Waited::Ended, Ended::Killed(signal)) => format!("killed by signal {signal}"),
+        (Waited::Ended, ended) => ended.to_string(),
     };
     let said = what_it_said(output);
     Err(failed(if said.is_empty() { how } else { format!("{how}: {said}") }))

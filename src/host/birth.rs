@@ -77,21 +77,28 @@ fn by_midwife(birth: &namespaces::Birth, prepared: &Prepared, cgroup: Option<Raw
         }
         Born::Parent { pidfd: midwife, .. } => {
             drop(theirs);
-            let born = hear_midwife(&ours);
-            sys::process::wait(&midwife)?;
-            born
+            deliver(ours, &midwife)
         }
     }
 }
 
-pub(super) fn hear_midwife(socket: &OwnedFd) -> sys::Result<Born> {
+/// Whom the midwife brings, and her end. One who ends without a word was killed.
+pub(super) fn deliver(socket: OwnedFd, midwife: &OwnedFd) -> sys::Result<Born> {
+    let said = hear(&socket);
+    drop(socket);
+    let ended = sys::process::wait(midwife)?;
+    let silent = || Error::other(Call::Clone, format!("the process that should give birth died: {ended}"));
+    said?.ok_or_else(silent)
+}
+
+fn hear(socket: &OwnedFd) -> sys::Result<Option<Born>> {
     let mut bytes = [0; 8192];
     let (n, mut fds) = sys::sock::receive(socket, &mut bytes)?;
     match (<[u8; 4]>::try_from(&bytes[..n]), fds.pop()) {
-        (Ok(pid), Some(pidfd)) => Ok(Born::Parent { pid: i32::from_le_bytes(pid), pidfd }),
+        (Ok(pid), Some(pidfd)) => Ok(Some(Born::Parent { pid: i32::from_le_bytes(pid), pidfd })),
         _ => match InitSays::decode(&bytes[..n], Vec::new()) {
             Some(InitSays::Failed(failure)) => Err(failure.error),
-            _ => Err(Error::other(Call::Clone, "the midwife died")),
+            _ => Ok(None),
         },
     }
 }

@@ -19,7 +19,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::after::{Whose, await_exec};
-use super::birth::hear_midwife;
+use super::birth::deliver;
 use super::{BeInit, Prepared, Trouble, explain, tolerate};
 use crate::cgroups::{Cgroup, Join};
 use crate::intelrdt::Rdt;
@@ -28,7 +28,7 @@ use crate::plan::{HostOp, InitOp, Plan};
 use crate::seccomp::Program;
 use crate::state::{Event, Header, Record, Status};
 use crate::step::Stage;
-use crate::sys::process::{Birth, Born, Ended};
+use crate::sys::process::{Birth, Born};
 use crate::sys::{self, Call, Errno, Error};
 use crate::talk::{self, Failure, HostEnd, HostSays, InitSays};
 use crate::timings::Watch;
@@ -124,10 +124,14 @@ fn birth<'a>(
             Born::Parent { pid, pidfd: midwife } => {
                 drop(mouth);
                 let inside = if outside { bring(prepared.join.as_ref(), pid, &ours) } else { Ok(()) };
-                let born = inside.and_then(|()| hear_midwife(&ours));
-                drop(ours);
-                sys::process::wait(&midwife)?;
-                born
+                match inside {
+                    Ok(()) => deliver(ours, &midwife),
+                    Err(e) => {
+                        drop(ours);
+                        sys::process::wait(&midwife)?;
+                        Err(e)
+                    }
+                }
             }
         }
     });
@@ -287,11 +291,7 @@ impl Entered<'_> {
     }
 
     fn explain_death(&self) -> Trouble {
-        let how = match sys::process::wait(&self.pidfd) {
-            Ok(Ended::Killed(signal)) => format!("killed by signal {signal}"),
-            Ok(Ended::Exited(code)) => format!("exit status {code}"),
-            Err(e) => e.to_string(),
-        };
+        let how = sys::process::wait(&self.pidfd).map_or_else(|e| e.to_string(), |ended| ended.to_string());
         let why = format!("the process died in the container before it could execute anything: {how}");
         Trouble { stage: Stage::Build, origin: None, step: String::new(), error: Error::other(Call::Wait, why) }
     }

@@ -412,11 +412,7 @@ impl Host<'_> {
     /// Init is gone without a word: the kernel knows why.
     fn explain_death(&self) -> Trouble {
         let ended = self.pidfd().and_then(sys::process::wait);
-        let how = match ended {
-            Ok(sys::process::Ended::Killed(signal)) => format!("killed by signal {signal}"),
-            Ok(sys::process::Ended::Exited(code)) => format!("exit status {code}"),
-            Err(e) => e.to_string(),
-        };
+        let how = ended.map_or_else(|e| e.to_string(), |ended| ended.to_string());
         let oom = self.cgroup.as_ref().and_then(|c| c.oom_kills().ok()).unwrap_or(0);
         let why = if oom > 0 {
             format!("container init was OOM-killed (memory limit too low?): its cgroup counts {oom}")

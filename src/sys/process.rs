@@ -2,6 +2,7 @@
 //! Contracts: clone3(2), setns(2), unshare(2), pidfd_open(2), pidfd_send_signal(2), waitid(2), execve(2), execveat(2).
 
 use std::ffi::CString;
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,15 @@ impl Ended {
         match self {
             Ended::Exited(code) => code,
             Ended::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Exited(code) => write!(f, "exit status {code}"),
+            Ended::Killed(signal) => write!(f, "killed by signal {signal}"),
         }
     }
 }
