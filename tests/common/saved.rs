@@ -110,7 +110,10 @@ impl Saved for Bundle {
     }
 
     fn stop(&self, code: i32) {
-        fs::write(self.path("rootfs/tmp/stop"), code.to_string()).expect("a file");
+        // All of it at once: it is looked for all the time.
+        let draft = self.path("rootfs/tmp/stop.draft");
+        fs::write(&draft, code.to_string()).expect("a file");
+        fs::rename(draft, self.path("rootfs/tmp/stop")).expect("its name");
     }
 }
 
