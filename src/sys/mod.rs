@@ -8,6 +8,7 @@ pub mod bpf;
 mod call;
 pub mod cgroup;
 pub mod cred;
+mod ended;
 pub mod fs;
 pub mod mount;
 pub mod net;

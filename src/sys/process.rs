@@ -2,13 +2,13 @@
 //! Contracts: clone3(2), setns(2), unshare(2), pidfd_open(2), pidfd_send_signal(2), waitid(2), execve(2), execveat(2).
 
 use std::ffi::CString;
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+pub use super::ended::Ended;
 use super::{Call, During, Errno, Error, Result};
 
 /// Both sides of a birth.
@@ -121,42 +121,6 @@ pub fn signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     } {
         0 => Ok(()),
         _ => Err(Error::last(Call::PidfdSignal)),
-    }
-}
-
-/// How a child ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// With this exit code.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-}
-
-impl Ended {
-    /// From the status word of wait(2).
-    pub fn of_status(status: i32) -> Self {
-        match status & 0x7f {
-            0 => Ended::Exited(status >> 8 & 0xff),
-            signal => Ended::Killed(signal),
-        }
-    }
-
-    /// The exit code that a shell would show: 128 + signal.
-    pub fn code(self) -> i32 {
-        match self {
-            Ended::Exited(code) => code,
-            Ended::Killed(signal) => 128 + signal,
-        }
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::Exited(code) => write!(f, "exit status {code}"),
-            Ended::Killed(signal) => write!(f, "killed by signal {signal}"),
-        }
     }
 }
 
