@@ -288,6 +288,37 @@ fn cgroups_below_the_container_s_come_back_unless_they_are_to_be_ignored() {
     }
 }
 
+/// What lies beside the images names groups and files: none outside of the container's cgroup is touched.
+#[test]
+fn saved_groups_lead_nowhere_but_into_the_container_s_cgroup() {
+    need_criu!();
+    let Some(v2) = cgroups::hierarchies().into_iter().find(|hierarchy| hierarchy.unified) else {
+        skip!("no cgroup v2 on this host");
+    };
+    let bundle = counting("criuout", &[]);
+    bundle.begin();
+    bundle.checkpoint(&[]).ok();
+    let name = format!("canary-{}", std::process::id());
+    let canary = v2.mount.join(&name);
+    fs::create_dir(&canary).expect("a cgroup beside the container's");
+    let own = json!([0, 0]);
+    let limit = |file: &str| json!([{"file": file, "value": "5", "owner": own}]);
+    let out = format!("../{name}");
+    let saved = bundle.path("images/cgroups.json");
+    for (path, limits) in [(&*out, limit("cgroup.max.depth")), ("", limit(&format!("{out}/cgroup.max.depth")))] {
+        let groups = json!([{"path": path, "controllers": [], "inhabited": false, "limits": limits}]);
+        fs::write(&saved, groups.to_string()).expect("beside the images");
+        bundle.restore(&["--detach", "--manage-cgroups-mode", "full"]).fails(&[&out, "invalid cross-device link"]);
+        assert_eq!(cgroups::value(&canary.join("cgroup.max.depth")), "max", "{path:?}");
+        assert_eq!(bundle.status(), "gone");
+        bundle.nothing_left();
+    }
+    fs::remove_dir(&canary).expect("nobody is in it");
+    fs::remove_file(saved).expect("it is ours");
+    bundle.restore(&["--detach"]).ok();
+    finish(&bundle);
+}
+
 /// Containers that make groups of their own pass memory on too, to groups that pass it on again, and have nobody in those.
 #[test]
 fn groups_below_groups_come_back_with_their_controllers_limits_and_owners() {
