@@ -111,11 +111,12 @@ mod tests {
     fn who_ends_without_a_word_is_told_by_its_end() {
         for (script, end) in [("kill -KILL $$", "killed by signal 9"), ("exit 3", "exit status 3")] {
             let (ours, theirs) = sys::sock::pair().unwrap();
-            let child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
             let pidfd = sys::process::pidfd(child.id() as i32).unwrap();
             drop(theirs);
             let error = deliver(ours, &pidfd).err().unwrap();
             assert!(error.note.ends_with(&format!("died: {end}")), "{}", error.note);
+            assert!(child.wait().is_err(), "nobody is left to wait for");
         }
     }
 }
