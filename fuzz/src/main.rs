@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use rt_fuzz::random::Random;
-use rt_fuzz::targets;
+use rt_fuzz::targets::{self, Corpus, Target};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     };
     // A panic is told once, with what brings it back.
     std::panic::set_hook(Box::new(|_| {}));
-    let corpus = targets::Corpus::read();
+    let corpus = Corpus::read();
     let (mut passed, mut failed) = (0, 0);
     for (name, _) in targets::ALL {
         if !include_str!("../libfuzzer/Cargo.toml").contains(&format!("name = \"{name}\"")) {
@@ -30,18 +30,7 @@ fn main() -> ExitCode {
         targets::ALL.iter().filter(|(name, _)| words.len() < 3 || words[2..].iter().any(|w| w == name))
     {
         let begun = Instant::now();
-        let broken = (0..executions).find_map(|n| {
-            let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(n));
-            let done = catch_unwind(AssertUnwindSafe(|| target(&mut random, &corpus)));
-            let why = match done {
-                Ok(Ok(())) => return None,
-                Ok(Err(why)) => why,
-                Err(panic) => {
-                    panic.downcast::<String>().map_or_else(|_| "panic".into(), |text| format!("panic: {text}"))
-                }
-            };
-            Some(format!("execution {n} with seed {seed}: {why}"))
-        });
+        let broken = first_broken(*target, &corpus, seed, executions);
         match broken {
             None => {
                 passed += 1;
@@ -55,4 +44,25 @@ fn main() -> ExitCode {
     }
     println!("{passed} passed, {failed} failed, 0 skipped");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Executes on all processors, each its share; what breaks first in the series is told.
+fn first_broken(target: Target, corpus: &Corpus, seed: u64, executions: u64) -> Option<String> {
+    let workers = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let broken = std::thread::scope(|scope| {
+        let share = |first| (first..executions).step_by(workers as usize);
+        let run = move |first| share(first).find_map(|n| Some((n, execute(target, corpus, seed, n)?)));
+        let running: Vec<_> = (0..workers).map(|first| scope.spawn(move || run(first))).collect();
+        running.into_iter().filter_map(|worker| worker.join().expect("panics are caught in it")).min()
+    });
+    broken.map(|(n, why)| format!("execution {n} with seed {seed}: {why}"))
+}
+
+/// One execution, and what it broke.
+fn execute(target: Target, corpus: &Corpus, seed: u64, n: u64) -> Option<String> {
+    let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(n));
+    match catch_unwind(AssertUnwindSafe(|| target(&mut random, corpus))) {
+        Ok(done) => done.err(),
+        Err(panic) => Some(panic.downcast::<String>().map_or_else(|_| "panic".into(), |text| format!("panic: {text}"))),
+    }
 }
