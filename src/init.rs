@@ -6,6 +6,7 @@
 mod listener;
 
 use std::ffi::CString;
+use std::mem::discriminant;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::state::{Header, Status};
 use crate::step::{Stage, Step};
 use crate::sys::{self, Call, Errno, Error, Result};
 use crate::talk::{Failure, HostSays, InitEnd, InitSays};
-use crate::{identity, tty};
+use crate::{identity, namespaces, tty};
 
 /// Everything that init brought from the host side.
 pub struct Baggage {
@@ -100,19 +101,18 @@ impl Init<'_> {
             sys::cred::dumpable(false)?;
         }
         let plan = self.plan;
-        self.run_stage(Stage::Build, &plan.build)?;
+        self.run_stage(channel, Stage::Build, &plan.build)?;
         // A restore's hooks run when CRIU has the namespaces.
         if !plan.hooks.is_empty() && plan.restore.is_none() {
             channel.say(&InitSays::AtHooks)?;
             expect(channel, &HostSays::HooksDone)?;
         }
-        self.run_stage(Stage::Enter, &plan.enter)?;
-        self.run_stage(Stage::Become, &plan.become_)?;
+        self.run_stage(channel, Stage::Enter, &plan.enter)?;
+        self.run_stage(channel, Stage::Become, &plan.become_)?;
         // While it waits it holds no directory, no mount and no namespace of anybody.
         let rootfs = std::mem::replace(&mut self.baggage.rootfs, Rootfs::new(Sources::default()));
         let join = self.baggage.join.iter_mut().flat_map(crate::cgroups::Join::give_up);
-        sys::fs::close_all(rootfs.give_up().chain(join));
-        self.baggage.namespaces = Opened::default();
+        sys::fs::close_all(rootfs.give_up().chain(join).chain(self.baggage.namespaces.give_up()));
         let ready = InitSays::Ready { terminal: self.terminal.take(), stamps: std::mem::take(&mut self.stamps) };
         channel.say(&ready)?;
         drop(ready);
@@ -126,9 +126,12 @@ impl Init<'_> {
         }
     }
 
-    fn run_stage(&mut self, stage: Stage, steps: &[Step<InitOp>]) -> std::result::Result<(), End> {
+    fn run_stage(&mut self, channel: &InitEnd, stage: Stage, steps: &[Step<InitOp>]) -> std::result::Result<(), End> {
         for (index, step) in steps.iter().enumerate() {
             let begun = self.baggage.timed.then(Instant::now);
+            if step.op == InitOp::Namespace(namespaces::InitOp::EnterNetwork) {
+                self.receive_network(channel)?;
+            }
             match self.apply(&step.op) {
                 Err(e) if !step.tolerate.contains(&e.errno) => {
                     return Err(End::Failed(Failure { stage, step: index as u16, error: e }));
@@ -150,6 +153,18 @@ impl Init<'_> {
             InitOp::Hook(hook) => self.run_hook(hook),
             // These need what only the last moment has: see `go`.
             InitOp::CloseFds { .. } | InitOp::LoadSeccomp | InitOp::HandListener { .. } => Ok(()),
+        }
+    }
+
+    /// What the host made meanwhile. Its end is ours too.
+    fn receive_network(&mut self, channel: &InitEnd) -> std::result::Result<(), End> {
+        match channel.hear() {
+            Ok(Some(HostSays::Network(network))) => {
+                self.baggage.namespaces.receive(network);
+                Ok(())
+            }
+            Ok(Some(_)) => Err(Error::new(Call::Recv, Errno::EPROTO).into()),
+            Ok(None) | Err(_) => Err(End::Alone),
         }
     }
 
@@ -184,7 +199,7 @@ impl Init<'_> {
         let plan = self.plan;
         let steps: Vec<_> = plan.start.iter().enumerate().collect();
         let early = steps.iter().take_while(|(_, s)| !matches!(s.op, InitOp::CloseFds { .. })).count();
-        if let Err(end) = self.run_stage(Stage::Start, &plan.start[..early]) {
+        if let Err(end) = self.run_stage(&channel, Stage::Start, &plan.start[..early]) {
             if let End::Failed(failure) = &end {
                 let _ = channel.say(&InitSays::Failed(failure.clone()));
             }
@@ -283,7 +298,7 @@ fn tell(channel: &InitEnd, stage: Stage, step: usize, error: Error) -> End {
 /// Hears the one message that may come now. The end of the host is ours too.
 fn expect(channel: &InitEnd, message: &HostSays) -> std::result::Result<(), End> {
     match channel.hear() {
-        Ok(Some(heard)) if heard == *message => Ok(()),
+        Ok(Some(heard)) if discriminant(&heard) == discriminant(message) => Ok(()),
         Ok(Some(_)) => Err(Error::new(Call::Recv, Errno::EPROTO).into()),
         Ok(None) | Err(_) => Err(End::Alone),
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! host                               init
 //!   ── Go ─────────────────────────►      only where init must wait for id maps
+//!   ── Network (+fd) ──────────────►      only where the host makes the network namespace meanwhile
 //!   ◄───────────────────── AtHooks ──     only with prestart or createRuntime hooks
 //!   ── HooksDone ──────────────────►
 //!   ◄── Ready (+ pty, + timings) ────     or Failed, or the end: init died
@@ -35,10 +36,12 @@ pub trait Message: Sized {
 }
 
 /// What the host says to init.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum HostSays {
     /// Adopted: ids are mapped, go on.
     Go,
+    /// The network namespace that init is to enter.
+    Network(OwnedFd),
     /// The hooks that run on the host are done.
     HooksDone,
     /// The record says "created": outlive me.
@@ -54,17 +57,23 @@ impl Message for HostSays {
             HostSays::HooksDone => 2,
             HostSays::Stay => 3,
             HostSays::Start => 4,
+            HostSays::Network(_) => 5,
         }]
     }
 
-    fn decode(bytes: &[u8], _: Vec<OwnedFd>) -> Option<Self> {
+    fn decode(bytes: &[u8], mut fds: Vec<OwnedFd>) -> Option<Self> {
         Some(match bytes {
             [1] => HostSays::Go,
             [2] => HostSays::HooksDone,
             [3] => HostSays::Stay,
             [4] => HostSays::Start,
+            [5] => HostSays::Network(fds.pop()?),
             _ => return None,
         })
+    }
+
+    fn fds(&self) -> Vec<RawFd> {
+        if let HostSays::Network(fd) = self { vec![fd.as_raw_fd()] } else { Vec::new() }
     }
 }
 
@@ -245,6 +254,17 @@ mod tests {
         sys::sock::send(&init, &[9, 9], &[]).unwrap();
         assert_eq!(host.hear().unwrap_err().errno, Errno::EBADMSG);
         drop(init);
+        assert!(host.hear().unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_words_of_one_who_did_not_listen_are_heard() {
+        let (host, init) = pair().unwrap();
+        let failure = Failure { stage: Stage::Build, step: 7, error: Error::new(Call::Open, Errno::ENOENT) };
+        init.say(&InitSays::Failed(failure.clone())).unwrap();
+        host.say(&HostSays::Go).unwrap();
+        drop(init);
+        assert!(matches!(host.hear().unwrap(), Some(InitSays::Failed(heard)) if heard == failure));
         assert!(host.hear().unwrap().is_none());
     }
 

@@ -28,14 +28,14 @@ fn blame(birth: &namespaces::Birth, into_cgroup: bool, error: Error) -> Trouble 
     let (pointer, why) = match error.errno {
         _ if error.call != Call::Clone || !error.note.is_empty() => ("", ""),
         Errno::EAGAIN => ("", "no more processes: pids.max of the cgroup, RLIMIT_NPROC or kernel.pid_max is reached"),
-        Errno::ENOSPC | Errno::EUSERS => ("/linux/namespaces", "a limit of user.max_*_namespaces is reached"),
         Errno::EPERM if new(Kind::User) => (
             "/linux/namespaces",
             "this host lets the caller make no user namespace: see kernel.unprivileged_userns_clone, \
              kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
         ),
-        Errno::EPERM => ("/linux/namespaces", "without root's rights that needs a user namespace"),
-        Errno::EINVAL => ("/linux/namespaces", "this kernel does not have one of these namespaces"),
+        Errno::EPERM | Errno::EINVAL | Errno::ENOSPC | Errno::EUSERS => {
+            ("/linux/namespaces", namespaces::hint(error.errno))
+        }
         Errno::EACCES | Errno::ENOENT if into_cgroup => (
             "/linux/cgroupsPath",
             "nobody may be moved from the caller's cgroup to this one: one delegation ends between them",

@@ -289,6 +289,9 @@ impl Host<'_> {
             });
             tolerate(step, done).map_err(|e| Trouble::of(Stage::Adopt, step, e))?;
         }
+        if let Some(network) = self.adopted.made() {
+            self.say(HostSays::Network(network))?;
+        }
         if self.plan.birth.wait { self.say(HostSays::Go) } else { Ok(()) }
     }
 

@@ -31,6 +31,7 @@ impl Opened {
                 let pid = pid.ok_or_else(|| Error::new(Call::Write, Errno::ESRCH).about("uid_map"))?;
                 map_ids(pid, uids, gids, *through_tools)
             }
+            HostOp::NewNetwork => self.new_network(),
             HostOp::NetDevice { name, inside, namespace } => {
                 let born = || format!("/proc/{}/ns/net", pid.unwrap_or(0));
                 let path = namespace.clone().unwrap_or_else(born);
@@ -46,6 +47,35 @@ impl Opened {
         self.0.iter().find(|(k, _)| k.file() == kind).map(|(_, file)| file)
     }
 
+    /// Into a new one and back; what is left is its descriptor, and with it the namespace.
+    fn new_network(&mut self) -> Result<()> {
+        let open = || sys::fs::open_host("/proc/self/ns/net", OFlag::O_RDONLY);
+        let home = open()?;
+        sys::process::unshare(Kind::Network.flag()).map_err(|e| {
+            let hint = super::hint(e.errno);
+            e.about(hint)
+        })?;
+        let made = sys::net::loopback_up().and_then(|()| open());
+        sys::process::setns(&home, Kind::Network.flag()).map_err(|e| e.about("back to our own network namespace"))?;
+        self.0.push((Kind::Network, made?));
+        Ok(())
+    }
+
+    /// The network namespace that was made, for init.
+    pub fn made(&mut self) -> Option<OwnedFd> {
+        self.0.pop().map(|(_, file)| file)
+    }
+
+    /// Takes over the network namespace that the host made.
+    pub fn receive(&mut self, network: OwnedFd) {
+        self.0.push((Kind::Network, network));
+    }
+
+    /// All descriptors, to be closed with their neighbours.
+    pub fn give_up(&mut self) -> impl Iterator<Item = OwnedFd> {
+        self.0.drain(..).map(|(_, file)| file)
+    }
+
     /// Brings the devices back that were moved into a container which does not come to be.
     pub fn give_back(&mut self) {
         self.1.drain(..).rev().for_each(Moved::bring_back);
@@ -55,6 +85,8 @@ impl Opened {
     pub fn apply_inside(&self, op: &InitOp) -> Result<()> {
         match op {
             InitOp::Join { kind } => self.join(*kind),
+            // Its descriptor has been heard by now: see `receive`.
+            InitOp::EnterNetwork => self.join(Kind::Network),
             InitOp::BecomeRoot => {
                 sys::cred::set_gid(0)?;
                 sys::cred::set_uid(0)

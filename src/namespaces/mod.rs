@@ -17,6 +17,8 @@ pub use apply::Opened;
 pub use enter::Entrance;
 pub use netdevices::loopback_of;
 
+use crate::sys::Errno;
+
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,6 +105,16 @@ pub struct Birth {
     pub to_init: bool,
 }
 
+/// Why the kernel makes no namespace.
+pub fn hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOSPC | Errno::EUSERS => "a limit of user.max_*_namespaces is reached",
+        Errno::EPERM => "without root's rights that needs a user namespace",
+        Errno::EINVAL => "this kernel does not have one of these namespaces",
+        _ => "",
+    }
+}
+
 /// One line of a uid_map or gid_map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct IdRange {
@@ -134,6 +146,8 @@ pub enum HostOp {
         /// Through newuidmap and newgidmap, for callers without the right to map others' ids.
         through_tools: bool,
     },
+    /// Makes a network namespace and brings its loopback up, while init is at work: the kernel takes long for it.
+    NewNetwork,
     /// Moves a network device into the container.
     NetDevice {
         /// What it is called here.
@@ -154,6 +168,8 @@ pub enum InitOp {
         /// Its kind.
         kind: Kind,
     },
+    /// Enters the network namespace that the host made meanwhile.
+    EnterNetwork,
     /// Becomes root of the user namespace.
     BecomeRoot,
     /// Leaves the cgroup namespace for a new one, rooted where we are now.
@@ -193,6 +209,7 @@ impl fmt::Display for HostOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HostOp::Open { kind, path } => write!(f, "open {} namespace {path}", kind.name()),
+            HostOp::NewNetwork => f.write_str("new network namespace with its loopback up, while init builds"),
             HostOp::NetDevice { name, inside, .. } => {
                 write!(f, "move network device {name} into the container as {inside}, with its addresses, and up")
             }
@@ -213,6 +230,7 @@ impl fmt::Display for InitOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InitOp::Join { kind } => write!(f, "join {} namespace", kind.name()),
+            InitOp::EnterNetwork => f.write_str("enter the new network namespace"),
             InitOp::BecomeRoot => f.write_str("become root of the user namespace"),
             InitOp::NewCgroup => f.write_str("new cgroup namespace"),
             InitOp::NewTime { offsets } if offsets.is_empty() => f.write_str("new time namespace"),

@@ -1,6 +1,7 @@
 //! The order rules, as data with their reasons. A plan that breaks one is a bug of ours: tests hold every golden plan
 //! against them, and a debug build every plan it makes.
 
+use super::lower::overlap::shows_network;
 use super::{InitOp, Plan};
 use crate::{identity, namespaces, rootfs};
 
@@ -34,6 +35,16 @@ pub const RULES: &[Rule] = &[
         first: ("join namespaces", is!(InitOp::Namespace(namespaces::InitOp::Join { .. }))),
         then: ("mounts", is!(InitOp::Rootfs(rootfs::InitOp::Mount(_)))),
         why: "proc, sysfs and mqueue show the namespaces of who mounts them",
+    },
+    Rule {
+        first: ("network namespace", is!(InitOp::Namespace(namespaces::InitOp::EnterNetwork))),
+        then: ("what shows it", shows_network),
+        why: "sysfs shows the namespace of who mounts it, and a server is spoken to in it",
+    },
+    Rule {
+        first: ("network namespace", is!(InitOp::Namespace(namespaces::InitOp::EnterNetwork))),
+        then: ("hooks and sysctls", is!(InitOp::Hook(_) | InitOp::Namespace(namespaces::InitOp::Sysctl { .. }))),
+        why: "they are the container's",
     },
     Rule {
         first: ("source opened by init", is!(InitOp::Rootfs(rootfs::InitOp::Open(_)))),

@@ -1,6 +1,7 @@
 //! Calls each subject's `lower` and puts the steps in order. Pure.
 
 pub mod exec;
+pub mod overlap;
 pub mod restore;
 
 use oci_spec::runtime::{Process, Spec};
@@ -117,6 +118,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     plan.build.extend(spaces.arrive.into_iter().map(|s| s.map(InitOp::Namespace)));
     plan.build.extend(spaces.settle.into_iter().map(|s| s.map(InitOp::Namespace)));
     plan.build.extend(root.build.into_iter().map(|s| s.map(InitOp::Rootfs)));
+    overlap::network(&mut plan, facts);
 
     for point in [Point::Prestart, Point::CreateRuntime] {
         plan.hooks.extend(hooks::lower(spec, point, options.strict).into_iter().map(|s| s.map(HostOp::Hook)));

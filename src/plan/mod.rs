@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::namespaces::Kind;
 use crate::step::Step;
 use crate::{cgroups, criu, hooks, identity, intelrdt, namespaces, rootfs, seccomp, tty};
 
@@ -160,6 +161,14 @@ pub struct Plan {
     /// What is executed is CRIU, which brings the container back from images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore: Option<criu::Restore>,
+}
+
+impl Plan {
+    /// The kinds of namespaces that are made anew, at the birth or beside it.
+    pub fn new_namespaces(&self) -> impl Iterator<Item = Kind> {
+        let beside = self.adopt.iter().any(|s| s.op == HostOp::Namespace(namespaces::HostOp::NewNetwork));
+        self.birth.new.iter().copied().chain(beside.then_some(Kind::Network))
+    }
 }
 
 impl fmt::Display for HostOp {

@@ -137,9 +137,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<Owned
                 }
                 return Ok((message.bytes, fds));
             }
-            Err(Errno::EINTR) => {}
-            // The peer ended with our message unread: for us the same as its end.
-            Err(Errno::ECONNRESET) => return Ok((0, Vec::new())),
+            // The peer ended with our message unread. The kernel says so once; what the peer said before, or its end, comes next.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Error::new(Call::Recv, errno)),
         }
     }

@@ -81,7 +81,7 @@ fn name<Op: std::fmt::Display>(step: &Step<Op>) -> String {
 impl Needs<'_> {
     fn collect(&self, lines: &mut Vec<Line>) {
         let mut new: Vec<Line> =
-            self.plan.birth.new.iter().map(|kind| namespaces::one(self.host, *kind, true)).collect();
+            self.plan.new_namespaces().map(|kind| namespaces::one(self.host, kind, true)).collect();
         let Plan { prepare, adopt, hooks, build, enter, become_, start, .. } = self.plan;
         for step in [prepare, adopt, hooks].into_iter().flatten() {
             new.extend(self.of_host(&name(step), step));

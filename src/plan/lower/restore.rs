@@ -107,7 +107,7 @@ pub fn outside(plan: &Plan) -> Result<Outside, &'static str> {
     {
         return Err("a container without a mount namespace of its own cannot be checkpointed");
     }
-    let network = match (plan.birth.new.contains(&Kind::Network), plan.hooks.is_empty()) {
+    let network = match (plan.new_namespaces().any(|kind| kind == Kind::Network), plan.hooks.is_empty()) {
         (false, _) => Network::Others,
         (true, true) => Network::Own,
         (true, false) => Network::Hooks,

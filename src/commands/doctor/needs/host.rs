@@ -95,7 +95,7 @@ impl Needs<'_> {
                     Err(_) => look.fail("no such device here", format!("ip link add {device} type …, or take it out")),
                 }]
             }
-            namespaces::HostOp::MapIds { .. } => Vec::new(),
+            namespaces::HostOp::MapIds { .. } | namespaces::HostOp::NewNetwork => Vec::new(),
         }
     }
 
