@@ -295,9 +295,14 @@ fn tell(channel: &InitEnd, stage: Stage, step: usize, error: Error) -> End {
     End::Failed(failure)
 }
 
+/// The other side says success without an answer from us: what fails once (ENOMEM, ENFILE) is not to make that untrue.
+fn persist<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+    (0..3).find_map(|_| call().ok()).map_or_else(call, Ok)
+}
+
 /// Hears the one message that may come now. The end of the host is ours too.
 fn expect(channel: &InitEnd, message: &HostSays) -> std::result::Result<(), End> {
-    match channel.hear() {
+    match persist(|| channel.hear()) {
         Ok(Some(heard)) if discriminant(&heard) == discriminant(message) => Ok(()),
         Ok(Some(_)) => Err(Error::new(Call::Recv, Errno::EPROTO).into()),
         Ok(None) | Err(_) => Err(End::Alone),
@@ -307,8 +312,8 @@ fn expect(channel: &InitEnd, message: &HostSays) -> std::result::Result<(), End>
 /// Waits for somebody who says Start; whoever connects and says nothing is let go.
 fn wait_for_start(socket: &OwnedFd) -> std::result::Result<InitEnd, End> {
     loop {
-        let connection = InitEnd::over(sys::sock::accept(socket)?);
-        if let Ok(Some(HostSays::Start)) = connection.hear() {
+        let connection = InitEnd::over(persist(|| sys::sock::accept(socket))?);
+        if let Ok(Some(HostSays::Start)) = persist(|| connection.hear()) {
             return Ok(connection);
         }
     }
