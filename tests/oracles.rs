@@ -165,7 +165,15 @@ fn an_invocation_that_hangs_is_killed_and_named() {
     let bundle = Bundle::new("hang");
     let program = bundle.script("hang", "#!/bin/sh\nexec sleep 1000\n");
     let running: Running = Runtime::with_program(&program, &bundle, &["state"]).env("PATH", "/bin:/usr/bin").spawn();
-    let text = machine::stuck(&bundle.id);
+    // It is seen by its command line, which it has some time after it was born.
+    let named = || Some(machine::stuck(&bundle.id)).filter(|text| text.contains("hang") || text.contains("sleep"));
+    let looks = (0..500).find_map(|_| {
+        named().or_else(|| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            None
+        })
+    });
+    let text = looks.unwrap_or_else(|| machine::stuck(&bundle.id));
     running.signal(nix::sys::signal::Signal::SIGKILL);
     assert!(running.wait().code().is_none());
     assert!(text.contains("hang") || text.contains("sleep"), "{text}");
