@@ -6,7 +6,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 
 use super::idmaps::map_ids;
 use super::netdevices::{Moved, move_device};
-use super::{Birth, HostOp, InitOp, Kind};
+use super::{Birth, HostOp, InitOp, Kind, network};
 use crate::sys::{self, Call, Errno, Error, Result};
 
 /// Namespaces that the host side opened, to be joined; devices that it moved into one; and which kinds turned out to be the
@@ -31,7 +31,10 @@ impl Opened {
                 let pid = pid.ok_or_else(|| Error::new(Call::Write, Errno::ESRCH).about("uid_map"))?;
                 map_ids(pid, uids, gids, *through_tools)
             }
-            HostOp::NewNetwork => self.new_network(),
+            HostOp::NewNetwork => {
+                self.0.push((Kind::Network, network::new()?));
+                Ok(())
+            }
             HostOp::NetDevice { name, inside, namespace } => {
                 let born = || format!("/proc/{}/ns/net", pid.unwrap_or(0));
                 let path = namespace.clone().unwrap_or_else(born);
@@ -45,20 +48,6 @@ impl Opened {
     /// The namespace of this kind, if one was opened.
     pub fn find(&self, kind: &str) -> Option<&OwnedFd> {
         self.0.iter().find(|(k, _)| k.file() == kind).map(|(_, file)| file)
-    }
-
-    /// Into a new one and back; what is left is its descriptor, and with it the namespace.
-    fn new_network(&mut self) -> Result<()> {
-        let open = || sys::fs::open_host("/proc/self/ns/net", OFlag::O_RDONLY);
-        let home = open()?;
-        sys::process::unshare(Kind::Network.flag()).map_err(|e| {
-            let hint = super::hint(e.errno);
-            e.about(hint)
-        })?;
-        let made = sys::net::loopback_up().and_then(|()| open());
-        sys::process::setns(&home, Kind::Network.flag()).map_err(|e| e.about("back to our own network namespace"))?;
-        self.0.push((Kind::Network, made?));
-        Ok(())
     }
 
     /// The network namespace that was made, for init.

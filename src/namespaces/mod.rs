@@ -8,6 +8,7 @@ mod enter;
 mod idmaps;
 pub mod lower;
 mod netdevices;
+mod network;
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 pub use apply::Opened;
 pub use enter::Entrance;
-pub use netdevices::loopback_of;
+pub use network::loopback_of;
 
 use crate::sys::Errno;
 

@@ -6,11 +6,9 @@
 
 use std::os::fd::OwnedFd;
 
-use nix::fcntl::OFlag;
-
-use super::Kind;
+use super::network::{open_in, own};
 use crate::sys::netlink::{Address, Route};
-use crate::sys::{self, Call, Errno, Error, Result};
+use crate::sys::{Call, Errno, Error, Result};
 
 /// A device that was moved, and what it takes to bring it back.
 pub(super) struct Moved {
@@ -24,7 +22,7 @@ pub(super) struct Moved {
 
 /// Moves the device `name` of our namespace into `namespace`, where it is called `inside`.
 pub(super) fn move_device(name: &str, inside: &str, namespace: &OwnedFd, moved: &mut Vec<Moved>) -> Result<()> {
-    let home = sys::fs::open_host("/proc/self/ns/net", OFlag::O_RDONLY)?;
+    let home = own()?;
     let here = Route::open()?;
     let there = open_in(namespace, &home)?;
     let (index, up) = here.find(name)?;
@@ -39,15 +37,6 @@ pub(super) fn move_device(name: &str, inside: &str, namespace: &OwnedFd, moved: 
     let Some(Moved { there, addresses, .. }) = moved.last() else { return Ok(()) };
     addresses.iter().try_for_each(|a| there.add_address(index, a)).map_err(|e| e.at(inside))?;
     there.set_up(index).map_err(|e| e.at(inside))
-}
-
-/// Brings the loopback device of a process's network namespace up, as `create` does in a new one.
-pub fn loopback_of(pid: i32) -> Result<()> {
-    let home = sys::fs::open_host("/proc/self/ns/net", OFlag::O_RDONLY)?;
-    let namespace = sys::fs::open_host(&format!("/proc/{pid}/ns/net"), OFlag::O_RDONLY)?;
-    let there = open_in(&namespace, &home)?;
-    let (index, _) = there.find("lo")?;
-    there.set_up(index).map_err(|e| e.at("lo"))
 }
 
 /// The kernel moves first and renames then: a name that is taken must be found before.
@@ -66,14 +55,6 @@ fn vacant(there: &Route, inside: &str) -> Result<Vec<u32>> {
 fn newcomer(there: &Route, before: &[u32]) -> Result<u32> {
     let new = there.indexes()?.into_iter().find(|index| !before.contains(index));
     new.ok_or_else(|| Error::new(Call::Netlink, Errno::ENODEV).about("it did not arrive"))
-}
-
-/// A conversation with another namespace's network stack: it belongs to the namespace in which its socket was made.
-fn open_in(namespace: &OwnedFd, home: &OwnedFd) -> Result<Route> {
-    sys::process::setns(namespace, Kind::Network.flag()).map_err(|e| e.about("network"))?;
-    let route = Route::open();
-    sys::process::setns(home, Kind::Network.flag()).map_err(|e| e.about("back to our own network namespace"))?;
-    route
 }
 
 impl Moved {
