@@ -5,7 +5,7 @@ mod common;
 
 use std::fs::OpenOptions;
 
-use common::{Bundle, Output, Runtime, json};
+use common::{Bundle, Output, Runtime, json, patience, wait_until};
 
 /// The runtime with these words, in which every (or the `when`th) such call comes to an error.
 fn with_fault(bundle: &Bundle, fault: &str, words: &[&str]) -> Output {
@@ -57,6 +57,27 @@ fn a_container_whose_init_cannot_be_asked_for_is_not_stopped() {
         assert_eq!(bundle.status(), "running", "{call}");
     }
     bundle.rt(&["delete", "--force", &id]).run().ok();
+}
+
+/// `create` has said success by then, or is about to: that must stay true.
+#[test]
+fn an_init_that_waits_outlives_one_failure() {
+    for fault in ["recvmsg:error=ENOMEM:when=2", "accept4:error=ENFILE:when=1"] {
+        let mut bundle = Bundle::new("fault-waiting");
+        bundle.args(["/probe", "exit", "7"]);
+        bundle.save();
+        let (call, id, base) = (fault.split(':').next().unwrap_or_default(), bundle.id.clone(), bundle.text(""));
+        let script = format!("exec strace -f -qq -o {} -e trace={call} -e inject={fault} \"$@\"", bundle.text("trace"));
+        // The tracer stays as long as init.
+        let traced = Runtime::in_shell(&script, &bundle, &["create", "--bundle", &base, &id]).spawn();
+        bundle.wait_status("created");
+        let injected = || std::fs::read_to_string(bundle.path("trace")).ok().filter(|text| text.contains("INJECTED"));
+        assert!(wait_until(patience(), injected).is_some(), "{fault} came too late");
+        bundle.start().ok();
+        bundle.wait_status("stopped");
+        bundle.delete().ok();
+        traced.wait().ok();
+    }
 }
 
 #[test]

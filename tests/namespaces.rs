@@ -282,6 +282,18 @@ fn a_new_network_namespace_has_loopback_up_and_nothing_else_up() {
 }
 
 #[test]
+fn sysfs_shows_the_container_s_network_devices() {
+    let mut bundle = Bundle::new("sysfs-net");
+    let seen = bundle.fingerprint(&["--stat", "/sys/class/net"]);
+    let names: Vec<&Value> = seen["net"].as_array().expect("interfaces").iter().map(|device| &device["name"]).collect();
+    let mut shown: Vec<&Value> = seen["stat"]["/sys/class/net"]["entries"].as_array().expect("names").iter().collect();
+    // Not a device: the file of the bonding driver, where it is loaded.
+    shown.retain(|name| *name != "bonding_masters");
+    assert_eq!(shown.len(), names.len(), "{shown:?} {names:?}");
+    assert!(shown.iter().all(|name| names.contains(name)), "{shown:?} {names:?}");
+}
+
+#[test]
 fn loopback_is_up_with_a_user_namespace_too() {
     let mut bundle = Bundle::new("lo-userns");
     with_user_namespace(&mut bundle);

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use common::{Bundle, Canary, Machine, Running, Runtime, cgroups, children, json, machine};
+use common::{Bundle, Canary, Machine, Running, Runtime, cgroups, children, json, machine, patience, wait_until};
 
 /// Asserts that the bundle's leaks are exactly one, of this kind; then that cleaning takes it away.
 fn seen_and_cleaned(bundle: &Bundle, kind: &str) {
@@ -167,16 +167,10 @@ fn an_invocation_that_hangs_is_killed_and_named() {
     let running: Running = Runtime::with_program(&program, &bundle, &["state"]).env("PATH", "/bin:/usr/bin").spawn();
     // It is seen by its command line, which it has some time after it was born.
     let named = || Some(machine::stuck(&bundle.id)).filter(|text| text.contains("hang") || text.contains("sleep"));
-    let looks = (0..500).find_map(|_| {
-        named().or_else(|| {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            None
-        })
-    });
-    let text = looks.unwrap_or_else(|| machine::stuck(&bundle.id));
+    let text = wait_until(patience(), named);
     running.signal(nix::sys::signal::Signal::SIGKILL);
     assert!(running.wait().code().is_none());
-    assert!(text.contains("hang") || text.contains("sleep"), "{text}");
+    assert!(text.is_some(), "nobody saw it");
 }
 
 fn sleeper() -> Command {
