@@ -89,6 +89,14 @@ class Terminal:
         if tell:
             self.child.send_signal(signal.SIGWINCH)
 
+    def shows(self, rows, columns, line=""):
+        """Whether its program tells of this size when a line is typed. The size is changed each time: a client listens for
+        changes only some time after the container's first words, and a change before is lost."""
+        self.resize(rows + 1, columns)
+        self.resize(rows, columns)
+        self.type(line)
+        return self.read() and f"{rows} {columns}" in self.text
+
     def type(self, text):
         """Types a line."""
         os.write(self.master, text.encode() + b"\n")

@@ -80,15 +80,7 @@ def a_terminal_follows_the_window(c):
     terminal = c.terminal("run", *c.client.run_options(c.runtime), "--rm", "-t", IMAGE, name, "sh")
     terminal.type("echo re''ady")
     terminal.wait_for("ready")
-
-    def follows():
-        # ctr listens for changes only some time after the container's first words: a change before is lost.
-        terminal.resize(34, 99)
-        terminal.resize(35, 99)
-        terminal.type("stty size")
-        return terminal.read() and "35 99" in terminal.text
-
-    program.until(follows, "the size of the window")
+    program.until(lambda: terminal.shows(35, 99, "stty size"), "the size of the window")
     terminal.type("exit 2")
     terminal.wait(2)
 

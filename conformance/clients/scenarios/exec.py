@@ -122,15 +122,7 @@ def a_terminal_has_a_size_and_follows_it(c):
     terminal = c.terminal("run", "--rm", *words, IMAGE, "sh", "-c",
                           "trap 'stty size' WINCH; echo ready; while :; do read x && stty size; done")
     terminal.wait_for("ready")
-
-    def follows():
-        # docker's own client listens for changes only some time after the container's first words: a change before is lost.
-        terminal.resize(44, 111)
-        terminal.resize(33, 111)
-        terminal.type("")
-        return terminal.read() and "33 111" in terminal.text
-
-    program.until(follows, "the size of the window")
+    program.until(lambda: terminal.shows(33, 111), "the size of the window")
     c.cli("kill", words[1])
 
 
