@@ -10,7 +10,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use common::{Bundle, json};
+use common::{Bundle, json, kernel};
 
 /// Creates the bundle, which must fail, say these words in one line, start nothing and leave nothing.
 #[track_caller]
@@ -190,13 +190,21 @@ broken! {
         ["/linux/resources/cpu/cpus", "cpuset.cpus"];
     cpu_quota_too_small: |b| b.set("/linux/resources", json!({"cpu": {"quota": 1, "period": 100_000}})),
         ["/linux/resources/cpu", "invalid argument"];
-    huge_page_size_unknown: |b| b.set("/linux/resources", json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]})),
-        ["/linux/resources/hugepageLimits/0", "3MB"];
     sysctl_with_a_bad_value: |b| b.set("/linux/sysctl", json!({"kernel.msgmax": "banana"})), ["/linux/sysctl/kernel.msgmax", "invalid argument"];
     sysctl_that_does_not_exist: |b| b.set("/linux/sysctl", json!({"net.ipv4.no_such_key": "1"})),
         ["/linux/sysctl/net.ipv4.no_such_key", "no such file or directory"];
     rlimit_beyond_the_kernel_s: |b| b.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 4_000_000_000_u64, "hard": 4_000_000_000_u64}])),
         ["/process/rlimits/0", "operation not permitted"];
+}
+
+#[test]
+fn huge_page_size_unknown() {
+    if kernel::huge_page_size().is_none() {
+        skip!("this kernel has no huge pages");
+    }
+    let mut bundle = Bundle::new("err");
+    bundle.set("/linux/resources", json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}));
+    refused(&bundle, &["/linux/resources/hugepageLimits/0", "3MB"]);
 }
 
 // What cannot be executed: callers match these texts, and they must come from create, not from start.

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{Bundle, cgroups, json, texts};
+use common::{Bundle, cgroups, json, kernel, texts};
 use serde_json::Value;
 
 /// The directory of the container's cgroup for a v1 controller, or on v2.
@@ -218,7 +218,7 @@ fn without_limits_the_cpuset_is_the_parent_s() {
 
 #[test]
 fn block_io_limits() {
-    let Some(number) = block_device() else { skip!("this host has no block device") };
+    let Some(number) = kernel::disk() else { skip!("this host has no block device") };
     let (major, minor) = number;
     let rate = |key: &str| json!({"blockIO": {key: [{"major": major, "minor": minor, "rate": 1_048_576}]}});
     let text: &'static str = Box::leak(format!("{major}:{minor} 1048576").into_boxed_str());
@@ -265,21 +265,9 @@ fn block_io_limits() {
     );
 }
 
-/// A whole disk of this machine.
-fn block_device() -> Option<(u64, u64)> {
-    let names: Vec<_> = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.path()).collect();
-    let disk = names.iter().find(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("vd") || name.starts_with("sd") || name.starts_with("nvme")
-    })?;
-    let text = fs::read_to_string(disk.join("dev")).ok()?;
-    let (major, minor) = text.trim().split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
 #[test]
 fn huge_page_limits() {
-    let Some(size) = huge_page_size() else { skip!("this kernel has no huge pages") };
+    let Some(size) = kernel::huge_page_size() else { skip!("this kernel has no huge pages") };
     if directory(&Bundle::new("hugetlb-look"), "hugetlb").is_none() {
         skip!("this host has no hugetlb controller");
     }
@@ -288,13 +276,6 @@ fn huge_page_limits() {
     let unified = cgroups::v1("hugetlb").is_none();
     let file = if unified { format!("hugetlb.{size}.max") } else { format!("hugetlb.{size}.limit_in_bytes") };
     assert_eq!(values(&mut bundle, &[("hugetlb", &file)]), ["4194304"]);
-}
-
-fn huge_page_size() -> Option<String> {
-    let entry = fs::read_dir("/sys/kernel/mm/hugepages").ok()?.flatten().next()?;
-    let name = entry.file_name().to_string_lossy().into_owned();
-    let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-    Some(if kilobytes >= 1 << 20 { format!("{}GB", kilobytes >> 20) } else { format!("{}MB", kilobytes >> 10) })
 }
 
 #[test]

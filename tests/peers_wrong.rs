@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use common::caller::with_umask;
-use common::{Bundle, cgroups, json, machine, patience, texts, wait_until};
+use common::{Bundle, cgroups, json, kernel, machine, patience, texts, wait_until};
 use serde_json::Value;
 
 /// `name: who, edit, words;` becomes a test: the edited default bundle is refused with the words, and nothing is left.
@@ -555,7 +555,9 @@ fn exec_carries_what_the_container_has() {
     bundle.set("/process/oomScoreAdj", json!(500));
     bundle.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
     bundle.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 3}));
-    bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}));
+    if kernel::has_memory_policies() {
+        bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}));
+    }
     let rule = json!({"names": ["acct"], "action": "SCMP_ACT_ERRNO"});
     bundle.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
     let first = bundle.fingerprint(&[]);

@@ -121,6 +121,7 @@ mod tests {
     fn an_empty_mask_is_refused() {
         assert_eq!(set_affinity(0, &[0]).unwrap_err().errno, super::super::Errno::EINVAL);
         set_affinity(0, &[!0; 16]).unwrap();
-        set_memory_policy(0, &[]).unwrap();
+        // A kernel of one node needn't have the call.
+        assert!(set_memory_policy(0, &[]).map_or_else(|e| e.errno == super::super::Errno::ENOSYS, |()| true));
     }
 }

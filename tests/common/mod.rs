@@ -19,6 +19,7 @@ pub mod canary;
 pub mod cgroups;
 pub mod children;
 pub mod config;
+pub mod kernel;
 pub mod machine;
 pub mod runtime;
 pub mod saved;

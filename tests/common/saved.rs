@@ -20,10 +20,13 @@ pub fn criu() -> Option<String> {
     asked.iter().map(String::as_str).chain(places).find_map(new_enough)
 }
 
-/// Ends a test where there is no CRIU.
+/// Ends a test where CRIU is not or cannot work.
 #[macro_export]
 macro_rules! need_criu {
     () => {
+        if $crate::common::kernel::user_mode_linux() {
+            $crate::skip!("CRIU saves nothing under user-mode Linux");
+        }
         if $crate::common::saved::criu().is_none() {
             $crate::skip!("no CRIU of version 4 or newer: conformance/criu/fetch");
         }
