@@ -199,6 +199,34 @@ fn tmpcopyup_keeps_modes_owners_and_links_and_may_be_read_only() {
 }
 
 #[test]
+fn a_read_only_tmpfs_has_what_is_made_in_it_and_then_is_read_only() {
+    // podman's pods have such a /dev.
+    let mut bundle = Bundle::new("filled");
+    bundle.set("/root/readonly", json!(true));
+    bundle.set("/mounts/1/options/-", json!("ro"));
+    bundle.directory("source");
+    bundle.mount("/etc", "tmpfs", "tmpfs", &["ro", "mode=0700"]);
+    bundle.mount("/etc/deep/er", "bind", "source", &["bind"]);
+    bundle.mount("/tmp", "tmpfs", "tmpfs", &["ro"]);
+    let paths = ["/dev", "/dev/null", "/dev/stdin", "/dev/pts/ptmx", "/dev/shm", "/etc", "/etc/deep/er", "/tmp"];
+    let options: Vec<&str> = paths.iter().flat_map(|path| ["--stat", path]).collect();
+    let seen = bundle.fingerprint(&options);
+    let look = |path: &str| seen["stat"][path].clone();
+    assert_eq!(look("/dev/null")["rdev"], json!([1, 3]));
+    assert_eq!(look("/dev/stdin")["link"], "/proc/self/fd/0");
+    assert_eq!(look("/dev/pts/ptmx")["rdev"], json!([5, 2]));
+    for (path, write) in
+        [("/dev", "EROFS"), ("/dev/shm", "ok"), ("/etc", "EROFS"), ("/etc/deep/er", "ok"), ("/tmp", "EROFS")]
+    {
+        assert_eq!(look(path)["write"], write, "{path}");
+    }
+    check(&seen, "/dev", "ro nosuid", "");
+    check(&seen, "/etc", "ro", "");
+    check(&seen, "/tmp", "ro", "");
+    bundle.nothing_left();
+}
+
+#[test]
 fn without_tmpcopyup_a_tmpfs_is_empty() {
     let mut bundle = Bundle::new("nocopyup");
     bundle.write("rootfs/etc/sub/file", "from the image\n");

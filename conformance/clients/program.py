@@ -79,8 +79,8 @@ class Terminal:
         self.argv, self.text = argv, ""
         self.master, slave = pty.openpty()
         self.resize(rows, columns, tell=False)
-        self.child = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                      preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        # setsid(1) and not a function between fork and exec: with one Python forks for real, and gRPC's threads hold that up.
+        self.child = subprocess.Popen(["setsid", "--ctty", *argv], stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
 
     def resize(self, rows, columns, tell=True):

@@ -86,7 +86,10 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         first: ("pivot", is!(InitOp::Rootfs(rootfs::InitOp::Pivot | rootfs::InitOp::Chroot { .. }))),
-        then: ("read-only root", is!(InitOp::Rootfs(rootfs::InitOp::ReadonlyRoot))),
+        then: (
+            "read-only mount",
+            is!(InitOp::Rootfs(rootfs::InitOp::ReadonlyRoot | rootfs::InitOp::ReadonlyMount { .. })),
+        ),
         why: "mount points and links are still made before",
     },
     Rule {

@@ -74,6 +74,8 @@ pub struct Rootfs {
     pub(super) empty: Option<OwnedFd>,
     /// The directory in which the last device or link was made, and its path: the next is mostly its neighbour.
     parent: Option<(String, OwnedFd)>,
+    /// The mounts that are still to become read-only, with their paths.
+    unfinished: Vec<(String, OwnedFd)>,
     /// What has done its work; closed together.
     spent: Vec<OwnedFd>,
 }
@@ -84,12 +86,21 @@ const SPENT: usize = 64;
 impl Rootfs {
     /// Takes over what the host side opened.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, root: None, on_top: false, null: None, empty: None, parent: None, spent: Vec::new() }
+        Self {
+            sources,
+            root: None,
+            on_top: false,
+            null: None,
+            empty: None,
+            parent: None,
+            unfinished: Vec::new(),
+            spent: Vec::new(),
+        }
     }
 
     /// Gives up all that is open, to be closed together.
     pub fn give_up(self) -> impl Iterator<Item = OwnedFd> {
-        let Rootfs { sources, root, null, empty, parent, spent, on_top: _ } = self;
+        let Rootfs { sources, root, null, empty, parent, unfinished: _, spent, on_top: _ } = self;
         let one_by_one = [root.map(OwnedFd::from), null, empty, parent.map(|(_, fd)| fd)];
         sources.give_up().chain(one_by_one.into_iter().flatten()).chain(spent)
     }
@@ -105,6 +116,21 @@ impl Rootfs {
         if self.spent.len() >= SPENT {
             sys::fs::close_all(self.spent.drain(..));
         }
+    }
+
+    /// Keeps a mount that becomes read-only when all in it has been made.
+    pub(super) fn keep(&mut self, path: &str, mount: OwnedFd) {
+        self.unfinished.push((path.to_owned(), mount));
+    }
+
+    /// Makes what was mounted at `path` read-only, whatever is there by now.
+    fn finish(&mut self, path: &str) -> Result<()> {
+        let at = self.unfinished.iter().position(|(kept, _)| kept == path);
+        let (_, mount) =
+            self.unfinished.remove(at.ok_or_else(|| Error::new(Call::MountSetattr, Errno::EBADF).about(path))?);
+        let done = masks::readonly_mount(&mount).map_err(|e| e.about(path));
+        self.spend([mount]);
+        done
     }
 
     /// The source in a slot; each is used once.
@@ -142,7 +168,8 @@ impl Rootfs {
             InitOp::Link { path, target, replace } => devices::link(self, path, target, *replace),
             InitOp::Mask { path, label } => masks::mask(self, path, label.as_deref()),
             InitOp::ReadonlyPath { path } => masks::readonly(self, path),
-            InitOp::ReadonlyRoot => masks::readonly_root(self.root()?),
+            InitOp::ReadonlyMount { path } => self.finish(path),
+            InitOp::ReadonlyRoot => masks::readonly_mount(self.root()?),
             InitOp::Pivot => pivot::pivot(self.root()?),
             InitOp::Chroot { cover } => pivot::chroot(self.root()?, *cover, self.on_top),
             InitOp::Propagation { flag, tree } => {

@@ -61,6 +61,8 @@ pub struct Lowered {
     pub slots: usize,
     /// What is done differently from what the config says, without being an error.
     pub warnings: Vec<String>,
+    /// What makes mounts read-only when all in them has been made.
+    later: Vec<Step<InitOp>>,
     /// The SELinux context of every filesystem that is made for the container.
     label: Option<String>,
 }
@@ -111,7 +113,8 @@ pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
     let mut dev_is_bound = false;
     for (index, mount) in input.spec.mounts().iter().flatten().enumerate() {
         let pointer = format!("/mounts/{index}");
-        if let Some(mount) = lower_mount(input, mount, &pointer, shared, &mut out, complaints) {
+        let filled = is_filled(input, mount, index);
+        if let Some(mount) = lower_mount(input, mount, &pointer, (shared, filled), &mut out, complaints) {
             dev_is_bound |= mount.target == "/dev" && matches!(mount.what, What::Bind { .. } | What::BindCopy { .. });
             out.build.push(Step::asked(pointer, InitOp::Mount(mount)));
         }
@@ -160,16 +163,27 @@ fn lower_root(input: &Input<'_>, propagation: Option<(u64, bool)>, out: &mut Low
     out.build.push(Step::asked("/root/path", InitOp::AttachRoot { path: input.mount_namespace.then_some(path) }));
 }
 
+/// Whether a mount begins empty and more is made in it later: mount points, devices, links. That wants it writable.
+fn is_filled(input: &Input<'_>, mount: &SpecMount, index: usize) -> bool {
+    let target = clean(&mount.destination().to_string_lossy());
+    let inside = format!("{}/", target.trim_end_matches('/'));
+    let mounts = input.spec.mounts().iter().flatten().skip(index + 1).map(|m| m.destination());
+    let devices = input.spec.linux().iter().flat_map(|l| l.devices().iter().flatten()).map(|d| d.path());
+    let mut paths = mounts.chain(devices).map(|path| clean(&path.to_string_lossy()));
+    matches!(mount.typ().as_deref(), Some("tmpfs" | "ramfs"))
+        && (target == "/dev" || paths.any(|p| p.starts_with(&inside)))
+}
+
 fn lower_mount(
     input: &Input<'_>,
     mount: &SpecMount,
     pointer: &str,
-    shared: bool,
+    (shared, filled): (bool, bool),
     out: &mut Lowered,
     complaints: &mut Vec<ConfigError>,
 ) -> Option<Mount> {
     let target = clean(&mount.destination().to_string_lossy());
-    let options = options::parse(mount.options().as_deref().unwrap_or_default());
+    let mut options = options::parse(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or_default();
     let is_bind = options.bind.is_some() || kind == "bind" || kind == "rbind";
     if target == "/proc" && !is_bind && kind != "proc" && !options.remount {
@@ -193,6 +207,11 @@ fn lower_mount(
             complaints
                 .push(ConfigError::at(format!("{pointer}/options"), format!("{option:?} means nothing for cgroups")));
         }
+    }
+    let unfinished = filled && options.own.set & options::RDONLY != 0;
+    if unfinished {
+        options.own.set &= !options::RDONLY;
+        out.later.push(Step::asked(pointer, InitOp::ReadonlyMount { path: target.clone() }));
     }
     let what = if options.remount {
         What::Change
@@ -231,7 +250,7 @@ fn lower_mount(
         _ => what,
     };
     let tree = if matches!(what, What::Cgroups { .. }) { own_as_tree(options.own, options.tree) } else { options.tree };
-    Some(Mount { target, what, own: options.own, tree, propagation: options.propagation })
+    Some(Mount { target, what, own: options.own, tree, propagation: options.propagation, unfinished })
 }
 
 /// The directory, not the socket in it: that is made anew by whoever starts the container.
@@ -247,7 +266,7 @@ fn lower_notify(input: &Input<'_>, shared: bool, out: &mut Lowered) {
         out.slots += 1;
         out.prepare.push(Step::default(super::NOTIFY, HostOp::OpenSource { slot, path, tree: false, shared }));
         let Options { own, tree, propagation, .. } = options;
-        Mount { target, what: What::Bind { slot }, own, tree, propagation }
+        Mount { target, what: What::Bind { slot }, own, tree, propagation, unfinished: false }
     };
     out.build.push(Step::default(super::NOTIFY, InitOp::Mount(mount)));
 }
@@ -256,7 +275,7 @@ fn lower_notify(input: &Input<'_>, shared: bool, out: &mut Lowered) {
 /// which they came to be, and readers expect that of the config: so a clone is made when its turn has come.
 fn bind_copy(target: String, path: String, tree: bool, options: Options) -> Mount {
     let what = What::BindCopy { path, tree };
-    Mount { target, what, own: options.own, tree: options.tree, propagation: options.propagation }
+    Mount { target, what, own: options.own, tree: options.tree, propagation: options.propagation, unfinished: false }
 }
 
 /// The flags of a cgroup v1 view are meant for each hierarchy in it.
@@ -429,6 +448,7 @@ fn lower_entry(input: &Input<'_>, propagation: Option<(u64, bool)>, out: &mut Lo
     {
         out.enter.push(Step::asked("/linux/rootfsPropagation", InitOp::Propagation { flag, tree }));
     }
+    out.enter.append(&mut out.later);
     if input.spec.root().as_ref().is_some_and(|r| r.readonly() == Some(true)) {
         out.enter.push(Step::asked("/root/readonly", InitOp::ReadonlyRoot));
     }

@@ -1,7 +1,7 @@
 //! Paths that the container may not see or may not change. A path that is not there is skipped; nothing else is
 //! (CVE-2025-31133: "it vanished" must not mean "unmasked"): not a link to nowhere, which may become one to somewhere.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, makedev};
@@ -86,7 +86,7 @@ pub(super) fn readonly(rootfs: &mut Rootfs, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the root mount itself read-only; what is mounted on it stays as it is.
-pub(super) fn readonly_root(root: &Root) -> Result<()> {
-    sys::mount::set_attributes(root, READ_ONLY, false)
+/// Makes a mount itself read-only, the root as any other; what is mounted on it stays as it is.
+pub(super) fn readonly_mount(mount: impl AsFd) -> Result<()> {
+    sys::mount::set_attributes(mount, READ_ONLY, false)
 }

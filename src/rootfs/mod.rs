@@ -138,6 +138,11 @@ pub enum InitOp {
         /// In the container.
         path: String,
     },
+    /// Makes a mount read-only in which more had to be made first.
+    ReadonlyMount {
+        /// In the container.
+        path: String,
+    },
     /// Makes the root mount read-only.
     ReadonlyRoot,
     /// pivot_root, and lets go of the old root.
@@ -171,6 +176,9 @@ pub struct Mount {
     pub tree: Attributes,
     /// Propagation changes after it is attached, in order: flag, whole tree.
     pub propagation: Vec<(u64, bool)>,
+    /// Whether it is writable until [`InitOp::ReadonlyMount`], for what is still to be made in it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
 /// What a mount mounts.
@@ -341,6 +349,7 @@ impl fmt::Display for Mount {
             What::Change => write!(f, "change mount at {}", self.target)?,
         }
         words.extend(self.propagation.iter().map(|&(flag, tree)| options::propagation_word(flag, tree)));
+        words.extend(self.unfinished.then(|| "read-only later".to_owned()));
         if words.is_empty() { Ok(()) } else { write!(f, ": {}", words.join(", ")) }
     }
 }
@@ -369,6 +378,7 @@ impl fmt::Display for InitOp {
             InitOp::Link { path, target, .. } => write!(f, "link {path} -> {target}"),
             InitOp::Mask { path, .. } => write!(f, "mask {path}, if it exists"),
             InitOp::ReadonlyPath { path } => write!(f, "make {path} read-only, if it exists"),
+            InitOp::ReadonlyMount { path } => write!(f, "make the mount at {path} read-only"),
             InitOp::ReadonlyRoot => f.write_str("make / read-only"),
             InitOp::Pivot => f.write_str("pivot into rootfs"),
             InitOp::Chroot { cover: true } => f.write_str("cover the host's proc and sysfs, chroot into rootfs"),

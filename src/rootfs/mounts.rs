@@ -14,12 +14,15 @@ use crate::sys::{self, Call, Errno, Error, Result};
 /// The magic number of procfs, see statfs(2).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-/// Descriptors that have done their work.
+/// Descriptors that have done their work; the mount's own is the first.
 type Spent = Vec<OwnedFd>;
 
 /// Makes `mount`.
 pub(super) fn mount(rootfs: &mut Rootfs, mount: &Mount) -> Result<()> {
-    let spent = make(rootfs, mount).map_err(|e| e.at(&mount.target))?;
+    let mut spent = make(rootfs, mount).map_err(|e| e.at(&mount.target))?;
+    if mount.unfinished && !spent.is_empty() {
+        rootfs.keep(&mount.target, spent.remove(0));
+    }
     rootfs.spend(spent);
     Ok(())
 }
@@ -147,8 +150,8 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
     };
     let target = directory(root, &mount.target, *plain)?;
     if let Some(flags) = classic {
-        by_mount_2(root, mount, &target, *flags)?;
-        return Ok(vec![target]);
+        let made = by_mount_2(root, mount, &target, *flags)?;
+        return Ok(vec![made, target]);
     }
     let instead = |e: Error| match or_hosts {
         Some(path) if e.errno == Errno::EPERM => hosts_own(root, mount, &target, path, e),
@@ -180,7 +183,7 @@ fn filesystem(root: &Root, mount: &Mount) -> Result<Spent> {
         sys::mount::set_attributes(&tree, mount.tree, true)?;
     }
     attach(root, &tree, &target, mount)?;
-    Ok(vec![context.into(), tree, target])
+    Ok(vec![tree, context.into(), target])
 }
 
 /// The host's own in place of a new one, where the plan has it so: the kernel's "no" alone is not enough, for with new
@@ -239,8 +242,8 @@ fn made(root: &Root, mount: &Mount, tree: OwnedFd, copy_up: bool, keep_mode: boo
 }
 
 /// What fsconfig(2) can't say. Attributes follow at once, by descriptor.
-fn by_mount_2(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64) -> Result<()> {
-    let What::Filesystem { kind, source, options, copy_up, .. } = &mount.what else { return Ok(()) };
+fn by_mount_2(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64) -> Result<OwnedFd> {
+    let What::Filesystem { kind, source, options, copy_up, .. } = &mount.what else { return root.find(&mount.target) };
     let mut data: Vec<String> = options.iter().filter(|o| !is_flag(o)).map(|o| quoted(o)).collect();
     data.extend(covered_mode(kind, options, target)?.map(|mode| format!("mode={mode}")));
     let asked = options.iter().fold(flags, |all, o| all | flag(o));
@@ -255,7 +258,8 @@ fn by_mount_2(root: &Root, mount: &Mount, target: &OwnedFd, flags: u64) -> Resul
     if mount.tree != Attributes::default() {
         sys::mount::set_attributes(&made, mount.tree, true)?;
     }
-    propagate(&made, mount)
+    propagate(&made, mount)?;
+    Ok(made)
 }
 
 /// A tmpfs keeps the mode of the directory it covers, unless told otherwise.

@@ -13,6 +13,8 @@ class Pod:
     """A pod sandbox and what is in it."""
 
     def __init__(self, c, handler=None, **linux):
+        if os.environ.get("RT_CLIENTS_SYSTEMD"):
+            linux.setdefault("cgroup_parent", "kubepods.slice")  # a kubelet always names one; containerd's own is no slice
         self.c, self.name = c, c.fresh()
         self.config = {"metadata": {"name": self.name, "uid": self.name, "namespace": "default"}, "hostname": self.name,
                        "log_directory": f"{c.dir}/{self.name}", "linux": linux}
@@ -192,7 +194,7 @@ def limits_are_set_and_updated(c):
 
 @scenario("cri")
 def a_pod_below_a_parent_cgroup(c):
-    pod = Pod(c, cgroup_parent=f"/kubepods/{c.name}" if not os.environ.get("RT_CLIENTS_SYSTEMD") else "kubepods.slice")
+    pod = Pod(c) if os.environ.get("RT_CLIENTS_SYSTEMD") else Pod(c, cgroup_parent=f"/kubepods/{c.name}")
     container = pod.start(security={"namespace_options": {"pid": NODE}})
     pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and container in read(f"/proc/{pid}/cgroup")]
     has(read(f"/proc/{pids[0]}/cgroup"), "kubepods")

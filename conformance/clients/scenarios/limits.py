@@ -126,7 +126,7 @@ def an_oom_score_is_kept(c):
 
 @scenario("podman", "docker")
 def a_cgroup_parent_is_one(c):
-    parent = f"{c.name}.slice" if c.client.name == "docker" and os.environ.get("RT_CLIENTS_SYSTEMD") else f"/{c.name}"
+    parent = f"{c.name}.slice" if os.environ.get("RT_CLIENTS_SYSTEMD") else f"/{c.name}"
     name = c.start("--cgroup-parent", parent)
     with open(f"/proc/{c.inspect(name, '.State.Pid')}/cgroup") as file:
         has(file.read(), f"/{c.name}")
