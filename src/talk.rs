@@ -179,9 +179,9 @@ pub type HostEnd = Channel<InitSays, HostSays>;
 /// Init's end.
 pub type InitEnd = Channel<HostSays, InitSays>;
 
-/// Both ends, before the birth.
+/// Both ends, before the birth. Init's comes first: on the host it goes with what was opened for init just before.
 pub fn pair() -> Result<(HostEnd, InitEnd)> {
-    let (host, init) = sys::sock::pair()?;
+    let (init, host) = sys::sock::pair()?;
     Ok((Channel::over(host), Channel::over(init)))
 }
 
@@ -189,6 +189,11 @@ impl<Hears: Message, Says: Message> Channel<Hears, Says> {
     /// Speaks over a connected SOCK_SEQPACKET socket.
     pub fn over(socket: OwnedFd) -> Self {
         Self { socket, kinds: PhantomData }
+    }
+
+    /// The socket, to close it with others.
+    pub fn give_up(self) -> OwnedFd {
+        self.socket
     }
 
     /// Says one thing.

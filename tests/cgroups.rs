@@ -329,7 +329,7 @@ fn an_existing_cgroup_will_do_when_it_is_empty_and_only_then() {
     assert!(steps.iter().any(|step| refused.apply(step).is_err()));
     refused.kill_all(KILL).unwrap();
     refused.undo().unwrap();
-    refused.remove().unwrap();
+    refused.remove(false).unwrap();
     assert!(!process::wait_readable(&pidfd, Some(Duration::from_millis(50))).unwrap(), "the other one was killed");
     assert_eq!(first.pids().unwrap(), [pid]);
 

@@ -37,11 +37,13 @@ impl Cgroup {
         self.counters().all(|tree| tree.rmdir(&tree.place.path).is_ok())
     }
 
-    /// [`Cgroup::destroy`] for a cgroup that is open already.
-    pub fn remove(&self) -> sys::Result<()> {
+    /// [`Cgroup::destroy`] for a cgroup that is open already; `deserted`: [`Cgroup::remove_deserted`] has done its part.
+    pub fn remove(&self, deserted: bool) -> sys::Result<()> {
         let mut result = Ok(());
         for tree in self.ours() {
-            result = result.and(tree.remove().and_then(|()| tree.remove_ancestors()));
+            let done = deserted && self.counters().any(|counter| std::ptr::eq(counter, tree));
+            let leaf = if done { Ok(()) } else { tree.remove() };
+            result = result.and(leaf.and_then(|()| tree.remove_ancestors()));
         }
         result
     }

@@ -94,7 +94,8 @@ pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log)
     let cgroup = cgroup.or(opened.as_ref());
     let init = record.alive()?;
     // Mostly it has ended by itself, and nobody is left to be killed.
-    if init.is_some() || !cgroup.is_none_or(Cgroup::remove_deserted) {
+    let deserted = init.is_none() && cgroup.is_none_or(Cgroup::remove_deserted);
+    if !deserted {
         host::kill_everything(&record, cgroup, libc::SIGKILL).context("cannot end the container's processes")?;
     }
     if let Some(init) = init
@@ -103,7 +104,7 @@ pub fn remove(store: &Store, record: Record, cgroup: Option<&Cgroup>, log: &Log)
         bail!("container init is still running {} s after SIGKILL", PATIENCE.as_secs());
     }
     match cgroup {
-        Some(cgroup) => cgroup.remove(),
+        Some(cgroup) => cgroup.remove(deserted),
         None => host::remove_cgroups(&record),
     }
     .context("cannot remove the container's cgroups")?;

@@ -58,11 +58,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Init has its own by now.
-    fn give_up(self) {
+    /// Init has its own by now, and its end of the conversation.
+    fn give_up(self, end: talk::InitEnd) {
         let Self { join, sources, stub, .. } = self;
         let join = join.into_iter().flat_map(|mut join| join.give_up().collect::<Vec<_>>());
-        sys::fs::close_all(join.chain(sources.give_up()).chain(stub));
+        sys::fs::close_all(join.chain(sources.give_up()).chain(stub).chain([end.give_up()]));
     }
 }
 
@@ -271,7 +271,7 @@ impl Host<'_> {
                 }
                 self.channel = Some(ours);
                 self.record.note(Event::Init(identity?))?;
-                prepared.give_up();
+                prepared.give_up(theirs);
                 Ok(())
             }
         }

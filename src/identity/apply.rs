@@ -71,9 +71,15 @@ pub fn apply(op: &InitOp, executable: &mut Executable) -> Result<()> {
         InitOp::Groups(groups) => sys::cred::set_groups(groups),
         InitOp::Ids { uid, gid } => {
             sys::cred::set_gid(*gid)?;
-            sys::cred::keep_caps(true)?;
+            // The kernel takes capabilities from who was root and no longer is.
+            let leaves_root = *uid != 0;
+            if leaves_root {
+                sys::cred::keep_caps(true)?;
+            }
             sys::cred::set_uid(*uid)?;
-            sys::cred::keep_caps(false)?;
+            if leaves_root {
+                sys::cred::keep_caps(false)?;
+            }
             // A change of ids makes a process dumpable by its new owner again.
             sys::cred::dumpable(false)
         }
@@ -84,7 +90,8 @@ pub fn apply(op: &InitOp, executable: &mut Executable) -> Result<()> {
                 effective: effective.0 | until_exec.0,
                 inheritable: inheritable.0,
             })?;
-            sys::cred::set_ambient(ambient.0)
+            // None is left where none is inheritable: capset(2) has seen to that.
+            if inheritable.0 | ambient.0 != 0 { sys::cred::set_ambient(ambient.0) } else { Ok(()) }
         }
         InitOp::LookUp { name, path } => {
             executable.path = Some(lookup::look_up(name, path)?);
@@ -115,6 +122,9 @@ fn make_cwd(path: &str) -> Result<()> {
 
 /// By descriptor, never over a magic link, and then the kernel must see it inside our root (CVE-2024-21626).
 fn enter_cwd(path: &str) -> Result<()> {
+    if path == "/" {
+        return sys::mount::change_dir(path); // which is our root, whatever it is
+    }
     let resolve = nix::fcntl::ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let dir = sys::fs::open(sys::fs::cwd(), path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0, resolve)
         .map_err(|e| Error::new(Call::Chdir, e.errno).about(path))?;
