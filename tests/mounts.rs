@@ -208,6 +208,10 @@ fn a_read_only_tmpfs_has_what_is_made_in_it_and_then_is_read_only() {
     bundle.mount("/etc", "tmpfs", "tmpfs", &["ro", "mode=0700"]);
     bundle.mount("/etc/deep/er", "bind", "source", &["bind"]);
     bundle.mount("/tmp", "tmpfs", "tmpfs", &["ro"]);
+    // A bind is one whatever its type says, and was read-only before.
+    bundle.directory("source/below");
+    bundle.mount("/mnt", "tmpfs", "source", &["bind", "ro"]);
+    bundle.mount("/mnt/below", "tmpfs", "tmpfs", &[]);
     let paths = ["/dev", "/dev/null", "/dev/stdin", "/dev/pts/ptmx", "/dev/shm", "/etc", "/etc/deep/er", "/tmp"];
     let options: Vec<&str> = paths.iter().flat_map(|path| ["--stat", path]).collect();
     let seen = bundle.fingerprint(&options);
@@ -223,6 +227,7 @@ fn a_read_only_tmpfs_has_what_is_made_in_it_and_then_is_read_only() {
     check(&seen, "/dev", "ro nosuid", "");
     check(&seen, "/etc", "ro", "");
     check(&seen, "/tmp", "ro", "");
+    check(&seen, "/mnt", "ro", "");
     bundle.nothing_left();
 }
 

@@ -114,7 +114,7 @@ pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
     for (index, mount) in input.spec.mounts().iter().flatten().enumerate() {
         let pointer = format!("/mounts/{index}");
         let filled = is_filled(input, mount, index);
-        if let Some(mount) = lower_mount(input, mount, &pointer, (shared, filled), &mut out, complaints) {
+        if let Some(mount) = lower_mount(input, mount, &pointer, shared, filled, &mut out, complaints) {
             dev_is_bound |= mount.target == "/dev" && matches!(mount.what, What::Bind { .. } | What::BindCopy { .. });
             out.build.push(Step::asked(pointer, InitOp::Mount(mount)));
         }
@@ -178,7 +178,8 @@ fn lower_mount(
     input: &Input<'_>,
     mount: &SpecMount,
     pointer: &str,
-    (shared, filled): (bool, bool),
+    shared: bool,
+    filled: bool,
     out: &mut Lowered,
     complaints: &mut Vec<ConfigError>,
 ) -> Option<Mount> {
@@ -208,7 +209,7 @@ fn lower_mount(
                 .push(ConfigError::at(format!("{pointer}/options"), format!("{option:?} means nothing for cgroups")));
         }
     }
-    let unfinished = filled && options.own.set & options::RDONLY != 0;
+    let unfinished = filled && !is_bind && options.own.set & options::RDONLY != 0;
     if unfinished {
         options.own.set &= !options::RDONLY;
         out.later.push(Step::asked(pointer, InitOp::ReadonlyMount { path: target.clone() }));
