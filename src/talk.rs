@@ -205,10 +205,21 @@ impl<Hears: Message, Says: Message> Channel<Hears, Says> {
     pub fn hear(&self) -> Result<Option<Hears>> {
         let mut bytes = [0; LIMIT];
         let (n, fds) = sys::sock::receive(&self.socket, &mut bytes)?;
-        if n == 0 {
+        Self::understand(&bytes[..n], fds)
+    }
+
+    /// The same after a word that must have been heard: ECONNRESET if the other side ended without.
+    pub fn hear_answer(&self) -> Result<Option<Hears>> {
+        let mut bytes = [0; LIMIT];
+        let (n, fds) = sys::sock::receive_answer(&self.socket, &mut bytes)?;
+        Self::understand(&bytes[..n], fds)
+    }
+
+    fn understand(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<Option<Hears>> {
+        if bytes.is_empty() {
             return Ok(None);
         }
-        Hears::decode(&bytes[..n], fds).map(Some).ok_or_else(|| Error::new(Call::Recv, Errno::EBADMSG))
+        Hears::decode(bytes, fds).map(Some).ok_or_else(|| Error::new(Call::Recv, Errno::EBADMSG))
     }
 
     /// The socket, to be moved to another descriptor number.

@@ -6,6 +6,8 @@ mod common;
 use std::fs::OpenOptions;
 
 use common::{Bundle, Output, Runtime, json, patience, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The runtime with these words, in which every (or the `when`th) such call comes to an error.
 fn with_fault(bundle: &Bundle, fault: &str, words: &[&str]) -> Output {
@@ -78,6 +80,27 @@ fn an_init_that_waits_outlives_one_failure() {
         bundle.delete().ok();
         traced.wait().ok();
     }
+}
+
+/// A success would be a lie: the kernel knows that nobody has read the word.
+#[test]
+fn a_start_that_init_does_not_live_to_hear_is_an_error() {
+    let mut bundle = Bundle::new("fault-unheard");
+    bundle.args(["/probe", "exit", "0"]);
+    bundle.create().ok();
+    let init = Pid::from_raw(bundle.pid() as i32);
+    let in_call = |pid: i32, number: i64| {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        call.starts_with(&format!("{number} ")).then_some(())
+    };
+    wait_until(patience(), || in_call(init.as_raw(), libc::SYS_accept4)).expect("init waits");
+    kill(init, Signal::SIGSTOP).expect("our own container");
+    let starting = bundle.rt(&["start", &bundle.id]).spawn();
+    wait_until(patience(), || in_call(starting.pid(), libc::SYS_recvmsg)).expect("the word is said");
+    kill(init, Signal::SIGKILL).expect("our own container");
+    starting.wait().fails(&["cannot start a container that has stopped"]);
+    bundle.wait_status("stopped");
+    bundle.delete().ok();
 }
 
 #[test]

@@ -8,12 +8,15 @@ use super::bundle;
 use super::{create, delete, missing, notify, store};
 use crate::cli::{Global, Start};
 use crate::hooks::{self, Point};
-use crate::host;
+use crate::host::{self, Word};
 use crate::log::Log;
 use crate::plan::{self, Plan};
 use crate::spec;
 use crate::state::{Event, Record, Status};
 use crate::timings::Watch;
+
+/// What callers read when init has ended: before they asked, or before it heard of it.
+const STOPPED: &str = "cannot start a container that has stopped";
 
 /// "If `process` was not set, start must generate an error." The error is always said. Under --strict that is all, as the
 /// specification has it for errors; else the container has run its course, as under crun and as the validation suite has it.
@@ -37,7 +40,7 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     let mut record = store.lock(&args.id).map_err(missing)?;
     match record.status()? {
         Status::Created => {}
-        Status::Stopped => bail!("cannot start a container that has stopped"),
+        Status::Stopped => bail!(STOPPED),
         Status::Creating => bail!("cannot start a container that is still being created"),
         Status::Running | Status::Paused => bail!("cannot start an already running container"),
     }
@@ -62,7 +65,10 @@ pub fn start(global: &Global, args: &Start, log: &Log) -> Result<()> {
     if args.timings.is_some() {
         create::report(args.timings, &watch, &plan);
     }
-    let started = started.and_then(|()| match ahead.poststart {
+    if matches!(started, Ok(Word::Unheard)) {
+        bail!(STOPPED);
+    }
+    let started = started.and_then(|_| match ahead.poststart {
         false => Ok(()),
         true => host::run_poststart(&hooks::lower(&spec, Point::Poststart, strict), &store, &record),
     });

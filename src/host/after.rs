@@ -19,13 +19,33 @@ use crate::timings::Watch;
 
 /// Lets a created container's init go on, and waits for its execve. The caller holds the lock and has noted the start; the
 /// lock is given up here, for hooks come next: what hangs must keep nobody from ending it.
-pub fn start_created(record: &mut Record, plan: &impl Deref<Target = Plan>, watch: &mut Watch) -> Result<(), Trouble> {
-    let socket = sys::sock::connect(record.directory()?, START_SOCKET)?;
+pub fn start_created(
+    record: &mut Record,
+    plan: &impl Deref<Target = Plan>,
+    watch: &mut Watch,
+) -> Result<Word, Trouble> {
+    let socket = match sys::sock::connect(record.directory()?, START_SOCKET) {
+        Err(e) if e.errno == Errno::ECONNREFUSED => return Ok(Word::Unheard),
+        other => other?,
+    };
     record.let_go();
     let channel = HostEnd::over(socket);
-    channel.say(&HostSays::Start)?;
+    match channel.say(&HostSays::Start) {
+        Err(e) if e.errno == Errno::EPIPE => return Ok(Word::Unheard),
+        other => other?,
+    }
     let pid = record.init().map_or(0, |i| i.pid);
     await_exec(plan, &channel, Whose { header: &record.header, status: Status::Created, init: pid, pid }, watch)
+}
+
+/// Whether init has heard the word to start, and gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Word {
+    /// It has.
+    Heard,
+    /// It ended before, though a moment ago it was there.
+    Unheard,
 }
 
 /// Whose execve is waited for: what an agent is told of it.
@@ -47,14 +67,18 @@ pub(super) fn await_exec(
     channel: &HostEnd,
     whose: Whose<'_>,
     watch: &mut Watch,
-) -> Result<(), Trouble> {
+) -> Result<Word, Trouble> {
     loop {
-        match channel.hear()? {
+        let heard = match channel.hear_answer() {
+            Err(e) if e.errno == Errno::ECONNRESET => return Ok(Word::Unheard),
+            other => other?,
+        };
+        match heard {
             Some(InitSays::Starting { stamps }) => watch.start_stamps(plan, &stamps),
             Some(InitSays::Listener(fd)) => hand_over(plan, whose, fd)?,
             Some(InitSays::Failed(failure)) => return Err(explain(plan, failure)),
             Some(_) => return Err(Error::new(Call::Recv, Errno::EPROTO).into()),
-            None => return Ok(()),
+            None => return Ok(Word::Heard),
         }
     }
 }

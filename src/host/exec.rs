@@ -18,7 +18,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::after::{Whose, await_exec};
+use super::after::{Whose, Word, await_exec};
 use super::birth::deliver;
 use super::{BeInit, Prepared, Trouble, explain, tolerate};
 use crate::cgroups::{Cgroup, Join};
@@ -287,7 +287,10 @@ impl Entered<'_> {
             other => other?,
         }
         let whose = Whose { header: &self.header, status: self.status, init: self.init, pid: self.pid };
-        await_exec(&self.plan, &self.channel, whose, watch)
+        match await_exec(&self.plan, &self.channel, whose, watch)? {
+            Word::Heard => Ok(()),
+            Word::Unheard => Err(self.explain_death()),
+        }
     }
 
     fn explain_death(&self) -> Trouble {

@@ -14,7 +14,7 @@ pub mod exec;
 mod restore;
 
 pub use after::{
-    facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, release_unit, remove_cgroups, remove_rdt,
+    Word, facts, in_user_namespace, is_frozen, kill_everything, open_cgroup, release_unit, remove_cgroups, remove_rdt,
     run_poststart, run_poststop, start_created, take_back_rdt, update_rdt, wait_gone, with_systemd,
 };
 
@@ -350,7 +350,9 @@ impl Host<'_> {
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
         let (header, pid) = (&self.record.header, self.pid());
         let whose = after::Whose { header, status: Status::Created, init: pid, pid };
-        after::await_exec(&self.plan, &channel, whose, watch)?;
+        if after::await_exec(&self.plan, &channel, whose, watch)? == Word::Unheard {
+            return Err(self.explain_death());
+        }
         // The container has come to be: its devices are its own, and its network namespace is not for us to keep.
         self.adopted = Opened::default();
         Ok(())

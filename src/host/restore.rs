@@ -16,7 +16,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use super::after::{Whose, await_exec};
+use super::after::{Whose, Word, await_exec};
 use super::{Host, Prepared, Trouble};
 use crate::cgroups::{Cgroup, Group};
 use crate::criu::{self, CgroupMode, Directories, Kind, Network, Request, Restore, Service};
@@ -76,7 +76,10 @@ impl Host<'_> {
         self.say(HostSays::Start)?;
         let channel = self.channel.take().ok_or_else(|| Error::new(Call::Recv, Errno::ENOTCONN))?;
         let (header, pid) = (&self.record.header, self.pid());
-        await_exec(&plan, &channel, Whose { header, status: Status::Creating, init: pid, pid }, watch)?;
+        let whose = Whose { header, status: Status::Creating, init: pid, pid };
+        if await_exec(&plan, &channel, whose, watch)? == Word::Unheard {
+            return Err(self.explain_death());
+        }
         let request = request(restore, &directories, pid)?;
         let heard = self.converse(&request, ends, &directories)?;
         // CRIU has done its work, and ends when nobody is at the other end any more.

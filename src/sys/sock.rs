@@ -117,6 +117,15 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
 
 /// Receives one message into `buffer`: how many bytes (0: the other side is gone), and descriptors that came with it.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    match receive_answer(&socket, buffer) {
+        // What the peer said before, or its end, comes next.
+        Err(e) if e.errno == Errno::ECONNRESET => receive_answer(socket, buffer),
+        other => other,
+    }
+}
+
+/// The same, when it matters whether the peer has read what we said: ECONNRESET says, once, that it ended without.
+pub fn receive_answer(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
     let mut control = nix::cmsg_space!([RawFd; 4]);
     loop {
         let mut parts = [IoSliceMut::new(buffer)];
@@ -137,8 +146,7 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<Owned
                 }
                 return Ok((message.bytes, fds));
             }
-            // The peer ended with our message unread. The kernel says so once; what the peer said before, or its end, comes next.
-            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::new(Call::Recv, errno)),
         }
     }
