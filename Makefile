@@ -43,7 +43,7 @@ clients-soak: build ## Many short containers; rt killed at many points: nothing 
 	@conformance/clients/run --soak --kills --runtime rt
 
 vm-clients: build ## The same real programs, the newest ones, in that machine (root)
-	@conformance/clients/vm
+	@conformance/clients/vm-all
 
 faults: build ## Fail and kill rt at its system calls, a random subset; all: conformance/faults/run (root)
 	@conformance/faults/run --quick

@@ -35,7 +35,9 @@ impl Before {
     /// Everything that a container has left, apart from processes (those are children of the worker).
     pub fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = self.cgroups().iter().map(|path| format!("cgroup {}", path.display())).collect();
-        left.extend(entries(&self.base.join("state")).iter().map(|path| format!("state {}", path.display())));
+        // What crun hides paths behind is of all its containers, and stays.
+        let state = entries(&self.base.join("state")).into_iter().filter(|path| !path.ends_with(".empty-directory"));
+        left.extend(state.map(|path| format!("state {}", path.display())));
         left.extend(self.files().difference(&self.files).map(|path| format!("file {}", path.display())));
         let now = mounts();
         left.extend(now.lines().filter(|line| !self.mounts.contains(line)).map(|line| format!("mount {line}")));

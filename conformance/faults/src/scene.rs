@@ -203,7 +203,7 @@ impl Scene {
     fn remove_pid_files(&self) {
         for entry in std::fs::read_dir(&self.bundles.base).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == "pid" || name.starts_with(".pid.") {
+            if name == "pid" || name == ".pid" || name.starts_with(".pid.") {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
