@@ -161,6 +161,8 @@ def main():
     """Runs everything; the exit status says whether rt did what it should."""
     args = arguments()
     scenarios = chosen(args)
+    if not scenarios:
+        sys.exit("no scenario of that name: --list has them")
     if args.list:
         print("\n".join(s.row for s in scenarios))
         return 0
