@@ -60,6 +60,9 @@ pub struct Systemd {
 pub struct Facts {
     /// Our effective uid.
     pub euid: u32,
+    /// The kernel's version: `[6, 18]`.
+    #[serde(default)]
+    pub kernel: (u32, u32),
     /// Whether our user namespace is not the initial one.
     pub in_userns: bool,
     /// Our bounding set: bit n is capability number n. More can't be granted.

@@ -75,9 +75,9 @@ impl fmt::Display for Hook {
     }
 }
 
-/// The hooks of one point. `strict`: a hook without `env` gets an empty one, else the runtime's (startContainer: the workload's).
-pub fn lower(spec: &Spec, point: Point, strict: bool) -> Vec<Step<Hook>> {
-    let Some(hooks) = spec.hooks() else { return Vec::new() };
+/// The hooks that the config has for one point.
+pub fn listed(spec: &Spec, point: Point) -> &[SpecHook] {
+    let Some(hooks) = spec.hooks() else { return &[] };
     #[allow(deprecated)] // prestart is deprecated by the spec, and docker's network depends on it
     let list = match point {
         Point::Prestart => hooks.prestart(),
@@ -87,6 +87,11 @@ pub fn lower(spec: &Spec, point: Point, strict: bool) -> Vec<Step<Hook>> {
         Point::Poststart => hooks.poststart(),
         Point::Poststop => hooks.poststop(),
     };
+    list.as_deref().unwrap_or_default()
+}
+
+/// The hooks of one point. `strict`: a hook without `env` gets an empty one, else the runtime's (startContainer: the workload's).
+pub fn lower(spec: &Spec, point: Point, strict: bool) -> Vec<Step<Hook>> {
     let process_env = spec.process().as_ref().and_then(|p| p.env().clone());
     let lower_one = |(index, hook): (usize, &SpecHook)| {
         let env = match (hook.env().clone(), point) {
@@ -100,7 +105,7 @@ pub fn lower(spec: &Spec, point: Point, strict: bool) -> Vec<Step<Hook>> {
         let timeout = hook.timeout().and_then(|t| u32::try_from(t).ok());
         Step::asked(format!("/hooks/{}/{index}", point.name()), Hook { point, path, args, env, timeout })
     };
-    list.iter().flatten().enumerate().map(lower_one).collect()
+    listed(spec, point).iter().enumerate().map(lower_one).collect()
 }
 
 /// How often somebody is asked whether a hook is still wanted.

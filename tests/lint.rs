@@ -159,6 +159,9 @@ fn mounts(trace: &Trace, found: &mut Vec<String>) {
 fn onto_our_own(trace: &Trace, call: &str) -> bool {
     let words: Vec<&str> = call.split(['(', ',', ')']).map(str::trim).collect();
     let (Some(directory), Some(name)) = (words.get(3), words.get(4)) else { return false };
+    if (*directory, *name) == ("AT_FDCWD", "\".\"") {
+        return true; // where we are, which nothing is looked up for
+    }
     let before = trace.0.iter().take_while(|line| *line != call);
     let made = before.filter(|line| line.ends_with(&format!(" = {directory}"))).last();
     !name.contains('/') && !call.contains("T_SYMLINKS") && made.is_some_and(|line| line.starts_with("fsmount("))
@@ -166,7 +169,8 @@ fn onto_our_own(trace: &Trace, call: &str) -> bool {
 
 /// L3, L4, L5: after the pivot nothing is opened under /proc by its name; no name of the image is given whole.
 fn paths(seen: &Seen, found: &mut Vec<String>) {
-    let Some(pivot) = seen.init.position("pivot_root(") else { return };
+    let pivot = seen.init.position("pivot_root(").or_else(|| seen.init.position("umount2(\"/\""));
+    let Some(pivot) = pivot else { return };
     let later = seen.init.0[pivot..].iter().filter(|call| call.contains("\"/proc/") && !call.starts_with("exec"));
     found.extend(later.map(|call| format!("L4 {call}")));
     let whole = seen

@@ -1,6 +1,5 @@
 //! From a bundle on disk to a plan: what `create`, `run` and `explain` begin with.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -50,13 +49,8 @@ pub fn absolute(dir: &Path) -> Result<PathBuf> {
 
 /// Reads the bytes of a bundle's config.
 pub fn read(bundle: &Path, flags: &PlanFlags) -> Result<Vec<u8>> {
-    let (dir, name) = match &flags.config {
-        Some(file) => (file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), file.file_name()),
-        None => (bundle, Some("config.json".as_ref())),
-    };
-    let name = name.context("--config names no file")?;
-    let fd = sys::fs::open_host(&dir.to_string_lossy(), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    Ok(file::read_file(fd.as_fd(), Path::new(name))?)
+    let file = flags.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    Ok(file::read_file(sys::fs::cwd(), &file)?)
 }
 
 /// Parses, validates and lowers.

@@ -229,6 +229,7 @@ pub fn with_systemd(facts: Facts) -> Facts {
 pub fn facts(as_rootless: Option<bool>) -> sys::Result<Facts> {
     let mut facts = Facts {
         euid: nix::unistd::geteuid().as_raw(),
+        kernel: sys::probe::kernel(),
         in_userns: in_user_namespace()?,
         capabilities: sys::cred::bounding()?,
         cgroups: cgroups::probe::trees()?,

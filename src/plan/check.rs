@@ -24,6 +24,10 @@ macro_rules! is {
     };
 }
 
+/// The way into the root.
+const WAY_IN: Matches =
+    is!(InitOp::Rootfs(rootfs::InitOp::Exchange | rootfs::InitOp::Pivot | rootfs::InitOp::Chroot { .. }));
+
 /// The rules for init's steps.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -71,7 +75,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         first: ("mask", is!(InitOp::Rootfs(rootfs::InitOp::Mask { .. } | rootfs::InitOp::ReadonlyPath { .. }))),
-        then: ("pivot", is!(InitOp::Rootfs(rootfs::InitOp::Pivot | rootfs::InitOp::Chroot { .. }))),
+        then: ("pivot", WAY_IN),
         why: "the /dev/null of a mask is the host's, and can be reached before the pivot only",
     },
     Rule {
@@ -81,11 +85,11 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         first: ("sysctl", is!(InitOp::Namespace(namespaces::InitOp::Sysctl { .. }))),
-        then: ("pivot", is!(InitOp::Rootfs(rootfs::InitOp::Pivot | rootfs::InitOp::Chroot { .. }))),
+        then: ("pivot", WAY_IN),
         why: "sysctls go through the host's procfs, never through one that the image can cover (CVE-2025-52881)",
     },
     Rule {
-        first: ("pivot", is!(InitOp::Rootfs(rootfs::InitOp::Pivot | rootfs::InitOp::Chroot { .. }))),
+        first: ("pivot", WAY_IN),
         then: (
             "read-only mount",
             is!(InitOp::Rootfs(rootfs::InitOp::ReadonlyRoot | rootfs::InitOp::ReadonlyMount { .. })),

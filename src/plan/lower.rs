@@ -33,6 +33,9 @@ pub struct Lowered {
     pub warnings: Vec<String>,
 }
 
+/// The hooks before the way into the root: two by the host side, one by init.
+const EARLY: [Point; 3] = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer];
+
 /// config.json, this host and the caller's options → a plan, or everything that stands against it.
 pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, Complaints> {
     let mut complaints = Vec::new();
@@ -53,6 +56,7 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
             bundle: &options.bundle,
             mount_namespace: spaces.present.contains(&Kind::Mount),
             copied_mounts: spaces.is_new(Kind::Mount) && !user_namespace,
+            unseen: facts.kernel >= (6, 15) && EARLY.iter().all(|point| hooks::listed(spec, *point).is_empty()),
             user_namespace,
             new_ipc: spaces.is_new(Kind::Ipc),
             tty_group: !user_namespace || maps_group(spec, 5),
@@ -120,10 +124,11 @@ pub fn lower(spec: &Spec, facts: &Facts, options: &Options) -> Result<Lowered, C
     plan.build.extend(root.build.into_iter().map(|s| s.map(InitOp::Rootfs)));
     overlap::network(&mut plan, facts);
 
-    for point in [Point::Prestart, Point::CreateRuntime] {
+    let [host @ .., inside] = EARLY;
+    for point in host {
         plan.hooks.extend(hooks::lower(spec, point, options.strict).into_iter().map(|s| s.map(HostOp::Hook)));
     }
-    let create_container = hooks::lower(spec, Point::CreateContainer, options.strict);
+    let create_container = hooks::lower(spec, inside, options.strict);
     plan.enter.extend(create_container.into_iter().map(|s| s.map(InitOp::Hook)));
     plan.enter.extend(spaces.sysctls.into_iter().map(|s| s.map(InitOp::Namespace)));
     plan.enter.extend(terminal);

@@ -170,6 +170,7 @@ impl Rootfs {
             InitOp::ReadonlyPath { path } => masks::readonly(self, path),
             InitOp::ReadonlyMount { path } => self.finish(path),
             InitOp::ReadonlyRoot => masks::readonly_mount(self.root()?),
+            InitOp::Exchange => pivot::exchange(self.root()?).map(|namespace| self.spend([namespace])),
             InitOp::Pivot => pivot::pivot(self.root()?),
             InitOp::Chroot { cover } => pivot::chroot(self.root()?, *cover, self.on_top),
             InitOp::Propagation { flag, tree } => {

@@ -1,6 +1,7 @@
 //! config.json → the steps that build the root. Pure: no system calls, no files.
 
 mod idmap;
+mod way_in;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount as SpecMount, Spec};
 
@@ -30,6 +31,9 @@ pub struct Input<'a> {
     pub mount_namespace: bool,
     /// Whether init has a copy of the host's mounts of its own, with the host's rights in it: then it finds bind sources.
     pub copied_mounts: bool,
+    /// Whether mounts can be made in a tree that is attached nowhere (Linux 6.15), and no hook will look for it below the
+    /// bundle.
+    pub unseen: bool,
     /// Whether device nodes can't be made (a user namespace is in play).
     pub user_namespace: bool,
     /// Whether the container has an IPC namespace that is made for it.
@@ -108,7 +112,6 @@ pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
     let linux = input.spec.linux().as_ref();
     let propagation = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(options::propagation);
     let shared = propagation.is_some_and(|(flag, _)| flag == libc::MS_SHARED);
-    lower_root(input, propagation, &mut out);
     out.label = lower_label(input, &mut out.warnings, complaints);
     let mut dev_is_bound = false;
     for (index, mount) in input.spec.mounts().iter().flatten().enumerate() {
@@ -124,8 +127,10 @@ pub fn lower(input: &Input<'_>, complaints: &mut Vec<ConfigError>) -> Lowered {
     if !dev_is_bound {
         lower_devices(input, &mut out, complaints);
     }
+    let unseen = way_in::stays_unseen(input, shared, &out.build);
+    way_in::begin(input, propagation, unseen, &mut out);
     lower_masks(input, &mut out);
-    lower_entry(input, propagation, &mut out);
+    way_in::end(input, propagation, unseen, &mut out);
     out
 }
 
@@ -146,21 +151,6 @@ fn lower_label(input: &Input<'_>, warnings: &mut Vec<String>, complaints: &mut V
 /// A path of the config made absolute by `base`.
 fn absolute(base: &str, path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", base.trim_end_matches('/')) }
-}
-
-fn lower_root(input: &Input<'_>, propagation: Option<(u64, bool)>, out: &mut Lowered) {
-    let path = input.spec.root().as_ref().map(|r| r.path().to_string_lossy().into_owned()).unwrap_or_default();
-    let path = absolute(input.bundle, &path);
-    out.prepare.push(Step::asked("/root/path", HostOp::OpenRoot { path: path.clone() }));
-    if input.mount_namespace {
-        let private = matches!(propagation, Some((libc::MS_PRIVATE | libc::MS_UNBINDABLE, _)));
-        let flag = if private { libc::MS_PRIVATE } else { libc::MS_SLAVE };
-        out.build.push(Step::default(
-            "mounts of the container must not reach the host",
-            InitOp::Isolate { propagation: flag },
-        ));
-    }
-    out.build.push(Step::asked("/root/path", InitOp::AttachRoot { path: input.mount_namespace.then_some(path) }));
 }
 
 /// Whether a mount begins empty and more is made in it later: mount points, devices, links. That wants it writable.
@@ -434,24 +424,6 @@ fn lower_masks(input: &Input<'_>, out: &mut Lowered) {
     for (index, path) in linux.readonly_paths().iter().flatten().enumerate() {
         let op = InitOp::ReadonlyPath { path: clean(path) };
         out.enter.push(Step::asked(format!("/linux/readonlyPaths/{index}"), op));
-    }
-}
-
-fn lower_entry(input: &Input<'_>, propagation: Option<(u64, bool)>, out: &mut Lowered) {
-    let way_in = match (input.mount_namespace, input.no_pivot) {
-        (true, false) => Step::default("the container sees its root only", InitOp::Pivot),
-        (true, true) => Step::default("--no-pivot", InitOp::Chroot { cover: true }),
-        (false, _) => Step::default("no mount namespace of its own", InitOp::Chroot { cover: false }),
-    };
-    out.enter.push(way_in);
-    if let Some((flag, tree)) = propagation
-        && input.mount_namespace
-    {
-        out.enter.push(Step::asked("/linux/rootfsPropagation", InitOp::Propagation { flag, tree }));
-    }
-    out.enter.append(&mut out.later);
-    if input.spec.root().as_ref().is_some_and(|r| r.readonly() == Some(true)) {
-        out.enter.push(Step::asked("/root/readonly", InitOp::ReadonlyRoot));
     }
 }
 

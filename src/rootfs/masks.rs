@@ -38,7 +38,12 @@ pub(super) fn mask(rootfs: &mut Rootfs, path: &str, label: Option<&str>) -> Resu
     let directory = sys::fs::kind(&sys::fs::stat(&target)?) == SFlag::S_IFDIR;
     let cover = match &rootfs.empty {
         Some(first) if directory => sys::mount::clone_tree(first, "", false)?,
-        None if directory => empty_directory(label)?,
+        None if directory => {
+            let context = empty_directory(label)?;
+            let first = context.mount(RDONLY | NOSUID | NODEV | NOEXEC)?;
+            rootfs.spend([context.into()]);
+            first
+        }
         _ => sys::mount::clone_tree(null(rootfs)?, "", false)?,
     };
     sys::mount::attach(&cover, &target).map_err(|e| e.about(path))?;
@@ -65,7 +70,7 @@ fn null(rootfs: &mut Rootfs) -> Result<&OwnedFd> {
 }
 
 /// All masked directories share one read-only, empty tmpfs.
-fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
+fn empty_directory(label: Option<&str>) -> Result<Filesystem> {
     let context = Filesystem::open("tmpfs")?;
     context.set("source", Some("tmpfs"))?;
     context.set("nr_inodes", Some("1"))?;
@@ -74,7 +79,7 @@ fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
     if let Some(label) = label {
         context.set("context", Some(label))?;
     }
-    context.mount(RDONLY | NOSUID | NODEV | NOEXEC)
+    Ok(context)
 }
 
 /// Makes the tree at `path` read-only: a clone of itself, changed before it is attached, on the very inode that was found.

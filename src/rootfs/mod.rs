@@ -93,7 +93,7 @@ pub enum Mapping {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitOp {
-    /// Does what the host side has no rights for: opens the root or a source.
+    /// Does what the host side has no rights for, or what must be done in init's own mounts: opens the root or a source.
     Open(HostOp),
     /// Cuts our copy of the host's mounts off from the host.
     Isolate {
@@ -103,7 +103,7 @@ pub enum InitOp {
     /// Puts the root tree on top of the directory it was cloned from, where it can be pivoted to and where hooks look for
     /// it; on top of `/` where the container's root may not go there.
     AttachRoot {
-        /// Absolute host path. `None`: without a mount namespace of its own the tree stays detached.
+        /// Absolute host path. `None`: the tree stays detached, for want of a mount namespace or until it takes the place of `/`.
         path: Option<String>,
     },
     /// One entry of `mounts`.
@@ -145,6 +145,8 @@ pub enum InitOp {
     },
     /// Makes the root mount read-only.
     ReadonlyRoot,
+    /// Takes `/` away and puts the root tree in its place; where it can't be taken away, a pivot.
+    Exchange,
     /// pivot_root, and lets go of the old root.
     Pivot,
     /// Instead of a pivot (`--no-pivot`): covers the host's proc and sysfs, then chroot.
@@ -380,6 +382,7 @@ impl fmt::Display for InitOp {
             InitOp::ReadonlyPath { path } => write!(f, "make {path} read-only, if it exists"),
             InitOp::ReadonlyMount { path } => write!(f, "make the mount at {path} read-only"),
             InitOp::ReadonlyRoot => f.write_str("make / read-only"),
+            InitOp::Exchange => f.write_str("put rootfs in the place of /, or pivot into it"),
             InitOp::Pivot => f.write_str("pivot into rootfs"),
             InitOp::Chroot { cover: true } => f.write_str("cover the host's proc and sysfs, chroot into rootfs"),
             InitOp::Chroot { cover: false } => f.write_str("chroot into rootfs"),

@@ -102,14 +102,10 @@ fn change(root: &Root, there: &OwnedFd, mount: &Mount) -> Result<()> {
 
 /// A file wants a file under it, anything else a directory.
 fn bind(root: &Root, mount: &Mount, source: OwnedFd) -> Result<Spent> {
-    let stat = sys::fs::stat(&source)?;
-    let target = if sys::fs::kind(&stat) == SFlag::S_IFDIR {
-        root.make_dir(&mount.target)?
-    } else {
-        root.make_file(&mount.target)?
-    };
     let is_dir = |fd: &OwnedFd| Ok::<_, Error>(sys::fs::kind(&sys::fs::stat(fd)?) == SFlag::S_IFDIR);
-    if is_dir(&source)? != is_dir(&target)? {
+    let directory = is_dir(&source)?;
+    let target = if directory { root.make_dir(&mount.target)? } else { root.make_file(&mount.target)? };
+    if directory != is_dir(&target)? {
         // The kernel only says "invalid argument".
         return Err(
             Error::new(Call::MoveMount, Errno::ENOTDIR).about(format!("{}: a directory and a file", mount.target))
@@ -323,27 +319,28 @@ fn cgroups(root: &Root, mount: &Mount, hierarchies: &[Hierarchy], label: Option<
             sys::fs::symlink(&hierarchy.name, &top, link)?;
         }
     }
-    if root.is_detached() {
-        sys::mount::set_attributes(&top, mount.tree, false)?;
+    // A kernel that mounts in a tree that is attached nowhere changes the top of it only: that is `top`, or nothing is.
+    let detached = root.is_detached();
+    if !detached {
+        attach(root, &top, &target, mount)?;
     }
-    attach(root, &top, &target, mount)?;
     let mut spent = Vec::with_capacity(hierarchies.len() + 3);
     for hierarchy in hierarchies {
         let own = sys::mount::clone_tree(sys::fs::cwd(), &hierarchy.directory, false)?;
-        if root.is_detached() {
-            sys::mount::set_attributes(&own, mount.tree, false)?;
+        if detached {
             propagate(&own, mount)?;
         }
         // Of the directory that we made a moment ago; nobody else has been here.
         sys::mount::attach_at(&own, &top, &hierarchy.name)?;
-        if !root.is_detached() {
+        if !detached {
             propagate(&own, mount)?;
         }
         spent.push(own);
     }
-    if !root.is_detached() {
-        // All of them in one call: nobody has seen them yet.
-        sys::mount::set_attributes(&top, mount.tree, true)?;
+    // All of them in one call: nobody has seen them yet.
+    sys::mount::set_attributes(&top, mount.tree, true)?;
+    if detached {
+        attach(root, &top, &target, mount)?;
     }
     spent.extend([context.into(), top, target]);
     Ok(spent)

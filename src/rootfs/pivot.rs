@@ -1,5 +1,7 @@
 //! The way into the root.
 
+use std::os::fd::OwnedFd;
+
 use nix::fcntl::OFlag;
 
 use super::paths::Root;
@@ -10,8 +12,26 @@ use crate::sys::{self, Errno, Result};
 pub(super) fn pivot(root: &Root) -> Result<()> {
     sys::mount::enter(root)?;
     sys::mount::pivot_here()?;
-    sys::mount::detach(".")?;
-    sys::mount::change_dir("/")
+    sys::mount::detach(".")
+}
+
+/// What a pivot comes to, for a root that is attached nowhere. pivot_root(2) looks at every task of the host, for it might
+/// have the old root as its own; in a mount namespace that was made for init there is init alone. Gives what is to be closed.
+pub(super) fn exchange(root: &Root) -> Result<OwnedFd> {
+    let namespace = sys::fs::open_host("/proc/self/ns/mnt", OFlag::O_RDONLY)?;
+    match sys::mount::detach("/") {
+        // Nothing has changed: `/` is the first mount of all, as on an initramfs, or no mount, as after a chroot.
+        Err(e) if e.errno == Errno::EINVAL => {
+            sys::mount::attach(root, sys::fs::open_host("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
+            return pivot(root).map(|()| namespace);
+        }
+        done => done?,
+    }
+    // Who joins a mount namespace, be it his own, has as `/` what lies on top of its first mount. Nothing does, now.
+    sys::process::setns(&namespace, libc::CLONE_NEWNS)?;
+    sys::mount::attach_at(root, sys::fs::cwd(), ".")?;
+    sys::process::setns(&namespace, libc::CLONE_NEWNS)?;
+    Ok(namespace)
 }
 
 /// chroot(2). With `cover`, the host's proc and sysfs below us are taken away or covered first, for a nested user

@@ -31,6 +31,14 @@ pub fn has(call: Call) -> bool {
     answer == -1 && Errno::last() != Errno::ENOSYS
 }
 
+/// The version of the kernel, see uname(2); 0.0 if it can't be told.
+pub fn kernel() -> (u32, u32) {
+    let name = nix::sys::utsname::uname();
+    let release = name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// Whether a file has this extended attribute.
 pub fn has_attribute(path: &str, name: &str) -> bool {
     let (Ok(path), Ok(name)) = (super::fs::c_string(path, Call::Stat), super::fs::c_string(name, Call::Stat)) else {

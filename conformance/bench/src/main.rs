@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, umount2};
+
 use clock::{Clock, Outcome, wait_for_orphan};
 use contest::{Bundle, Bundles, Contestant};
 use count::{Counts, Scope};
@@ -267,7 +269,7 @@ fn bench(options: &Options, work: &Path, state: &Path) -> Result<bool, Box<dyn E
         contestants.iter().find(|contestant| contestant.version.starts_with("runc")).unwrap_or(&contestants[0]);
     let bundles = Bundles::prepare(work, &options.tools, &author.path)?;
     contestants.extend(Contestant::floor(&options.tools.join("floor")));
-    let spaces = Spaces::new(&work.join("no-controllers"))?;
+    let spaces = Spaces::new(&work.join("no-controllers"), state)?;
     let mut bench = Bench { contestants, bundles, spaces, clock: Clock::new()?, ids: 0 };
 
     report::conditions(&bench.contestants, bench.clock.sees_pressure());
@@ -322,6 +324,8 @@ fn main() -> ExitCode {
         fs::create_dir(&state)?;
         let outcome = bench(&options, &work, &state);
         clock::forget_output();
+        // Only a mount of ours: none, if it did not come so far.
+        let _ = umount2(&state, MntFlags::MNT_DETACH);
         fs::remove_dir_all(&state)?;
         fs::remove_dir_all(&work)?;
         outcome

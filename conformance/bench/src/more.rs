@@ -92,7 +92,11 @@ fn mounts(bench: &mut Bench, samples: usize) -> Result<Columns, Box<dyn Error>> 
     Ok(all)
 }
 
-/// `create`, `state` and `list` beside few and beside many created containers.
+/// How often it is few, and then many.
+const TURNS: usize = 3;
+
+/// `create`, `state` and `list` beside few and beside many created containers: by turns, for what a machine does besides
+/// changes from minute to minute.
 fn crowd(bench: &mut Bench, population: usize, samples: usize) -> Result<Columns, Box<dyn Error>> {
     let many = |verb: &str| format!("{verb} {population}");
     let names =
@@ -106,13 +110,16 @@ fn crowd(bench: &mut Bench, population: usize, samples: usize) -> Result<Columns
         }
         bench.spaces.enter(bench.contestants[who].hidden)?;
         let mut ids: Vec<String> = Vec::new();
-        for (size, at) in [(1, 0), (population, 3)] {
+        for (size, at) in [(1, 0), (population, 3)].repeat(TURNS) {
+            for id in ids.drain(size.min(ids.len())..) {
+                bench.clock.run(&bench.contestants[who].words(&["delete", "--force", &id]))?;
+            }
             while ids.len() < size {
                 ids.push(bench.id());
                 let id = &ids[ids.len() - 1];
                 bench.clock.run(&bench.contestants[who].words(&["create", "--bundle", &dir, id]))?;
             }
-            for _ in 0..samples {
+            for _ in 0..samples.div_ceil(TURNS) {
                 let id = bench.id();
                 let contestant = &bench.contestants[who];
                 let row = &mut all.table[who];

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::line::{Line, look};
 use crate::rootfs::{self, Mapping, Sources};
 use crate::sys::process::{Birth, Born};
-use crate::sys::{self, Call};
+use crate::sys::{self, Call, probe};
 
 const SUBJECT: &str = "kernel";
 
@@ -35,11 +35,8 @@ pub fn wished() -> Vec<Line> {
 fn version() -> Line {
     let look = look(SUBJECT, "version", "uname(2)");
     let Ok(name) = nix::sys::utsname::uname() else { return look.note("unknown", "see why uname(2) is refused") };
-    let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let found = format!("Linux {release}");
-    if version >= FLOOR {
+    let found = format!("Linux {}", name.release().to_string_lossy());
+    if probe::kernel() >= FLOOR {
         look.ok(found)
     } else {
         look.fail(found, format!("boot Linux {}.{} or newer", FLOOR.0, FLOOR.1))

@@ -26,9 +26,11 @@ pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'stati
     // The socket, stdio, namespaces.
     let handed = 4 + outside.joined.iter().filter(|joined| joined.key().is_some()).count() as u32;
     let root = plan.build.iter().find_map(|step| match &step.op {
+        InitOp::Rootfs(rootfs::InitOp::Open(rootfs::HostOp::OpenRoot { path })) => Some(path.clone()),
         InitOp::Rootfs(rootfs::InitOp::AttachRoot { path }) => path.clone(),
         _ => None,
     });
+    let root = root.unwrap_or_default();
     let readers = root_group(&plan.adopt);
     let by_systemd = plan.birth.by_systemd;
     let cgroups = by_systemd || plan.build.iter().any(|s| s.op == InitOp::JoinCgroups);
@@ -39,7 +41,7 @@ pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'stati
     back.birth = Birth { new: vec![Kind::Mount], into_cgroup, by_systemd, wait: by_systemd, ..Birth::default() };
     let adopts = |step: &Step<HostOp>| matches!(step.op, HostOp::Cgroup(_) | HostOp::Rdt(_));
     back.adopt = plan.adopt.into_iter().filter(adopts).collect();
-    back.build = build(plan.build);
+    back.build = build(plan.build, &root);
     let look_up = identity::InitOp::LookUp { name: criu.program.clone(), path: criu.path };
     back.become_.push(Step::default("restore is CRIU's work", InitOp::Identity(look_up)));
     back.start.push(Step::default("CRIU is not to inherit them", InitOp::Identity(identity::InitOp::Signals)));
@@ -48,7 +50,7 @@ pub fn restore(plan: Plan, criu: Criu, choices: Choices) -> Result<Plan, &'stati
         .push(Step::default("CRIU gets its socket, the container's stdio and the namespaces to be joined", close));
     let args = vec![criu.program, "swrk".to_owned(), "3".to_owned()];
     back.exec = Exec { args, env: criu.env, home_of: None, listen: false };
-    back.restore = Some(Restore { choices, root: root.unwrap_or_default(), outside, cgroups, readers });
+    back.restore = Some(Restore { choices, root, outside, cgroups, readers });
     Ok(back)
 }
 
@@ -73,13 +75,20 @@ fn prepares(op: &HostOp) -> bool {
 }
 
 /// Into the cgroups; the root, attached where nobody else sees it; and what will be mounted has to find a place in it.
-fn build(build: Vec<Step<InitOp>>) -> Vec<Step<InitOp>> {
+fn build(build: Vec<Step<InitOp>>, root: &str) -> Vec<Step<InitOp>> {
     let mut targets: Vec<String> = Vec::new();
     let mut back = Vec::new();
     for step in build {
         match step.op {
             InitOp::JoinCgroups
-            | InitOp::Rootfs(rootfs::InitOp::Isolate { .. } | rootfs::InitOp::AttachRoot { .. }) => back.push(step),
+            | InitOp::Rootfs(rootfs::InitOp::Isolate { .. } | rootfs::InitOp::Open(rootfs::HostOp::OpenRoot { .. })) => {
+                back.push(step)
+            }
+            // CRIU wants to see it.
+            InitOp::Rootfs(rootfs::InitOp::AttachRoot { .. }) => {
+                let op = InitOp::Rootfs(rootfs::InitOp::AttachRoot { path: Some(root.to_owned()) });
+                back.push(Step { op, ..step });
+            }
             InitOp::Rootfs(rootfs::InitOp::Mount(mount)) if !matches!(mount.what, What::Change) => {
                 // Below another mount it is that one's business.
                 let below =

@@ -119,7 +119,7 @@ fn missing_limit(lost: &[&str]) -> &'static str {
 }
 
 /// Something of the host that is mounted.
-fn source(name: &str, op: &rootfs::HostOp) -> Line {
+pub(super) fn source(name: &str, op: &rootfs::HostOp) -> Line {
     let (path, flags) = match op {
         rootfs::HostOp::OpenRoot { path } => (path, OFlag::O_PATH | OFlag::O_DIRECTORY),
         rootfs::HostOp::OpenSource { path, .. } => (path, OFlag::O_PATH),

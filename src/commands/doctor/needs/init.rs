@@ -5,7 +5,7 @@ use nix::unistd::AccessFlags;
 
 use super::super::line::{Line, look};
 use super::super::{may, read};
-use super::host::{SYS_RESOURCE, exists, filesystem, program};
+use super::host::{SYS_RESOURCE, exists, filesystem, program, source};
 use super::{Needs, SUBJECT};
 use crate::hooks::Point;
 use crate::identity::{self, Lsm};
@@ -25,6 +25,7 @@ const REAL_TIME: [u32; 3] = [1, 2, 6];
 impl Needs<'_> {
     pub(super) fn of_init(&self, name: &str, step: &Step<InitOp>) -> Option<Line> {
         match &step.op {
+            InitOp::Rootfs(rootfs::InitOp::Open(op)) => Some(source(name, op)),
             InitOp::Rootfs(rootfs::InitOp::Mount(mount)) => match &mount.what {
                 What::Filesystem { kind, .. } => Some(filesystem(name, kind)),
                 What::BindCopy { path, .. } => Some(exists(name, path, OFlag::O_PATH)),
