@@ -85,7 +85,8 @@ fn no_task_of_the_host_is_looked_at() {
     let mut bundle = furnished("tasks");
     bundle.args(["/bin/true"]);
     let seen = calls(&bundle);
-    assert!(!seen.contains("pivot_root(") && seen.contains("umount2(\"/\", MNT_DETACH) "), "{seen}");
+    assert!(seen.contains("pivot_root(\"/\", \"/\") ") && seen.contains(" = -1 EBUSY "), "only asked: {seen}");
+    assert!(!seen.contains("pivot_root(\".\"") && seen.contains("umount2(\"/\", MNT_DETACH) "), "{seen}");
     look_on(&mut bundle);
     let seen = calls(&bundle);
     assert!(seen.contains("pivot_root(\".\", \".\")") && !seen.contains("umount2(\"/\""), "{seen}");
@@ -111,6 +112,20 @@ fn a_host_s_root_that_cannot_be_taken_away_is_pivoted_from() {
     assert!(own.is_some(), "it has mounts of its own");
     let output = output.ok();
     assert!(output.stdout.contains("probe\n") && !output.stdout.contains("lost+found"), "{output:?}");
+    bundle.nothing_left();
+}
+
+#[test]
+fn a_root_on_a_shared_mount_stays_where_it_is() {
+    // Whoever shares that mount would lose its `/` with us. pivot_root(2) refuses, and so no runtime works there.
+    let mut bundle = furnished("shared");
+    bundle.args(["/bin/true"]).save();
+    let script = "\"$@\"; code=$?; grep -q ' / / ' /proc/self/mountinfo || exit 99; exit $code";
+    let (base, id) = (bundle.text(""), bundle.id.clone());
+    let run = Runtime::in_shell(script, &bundle, &["run", "--bundle", &base, &id]);
+    let output = run.before_exec(common::caller::on_a_shared_mount).run();
+    assert_eq!(output.code(), Some(1), "the caller's own root is there: {output:?}");
+    output.fails(&["put rootfs in the place of /, or pivot into it", "pivot_root: invalid argument"]);
     bundle.nothing_left();
 }
 

@@ -217,6 +217,12 @@ pub fn pivot_here() -> Result<()> {
     nix::unistd::pivot_root(".", ".").during(Call::PivotRoot)
 }
 
+/// Whether pivot_root(2) has nothing against a move of `/` but that it would be moved onto itself (EBUSY): neither it nor
+/// the mount below it is shared (EINVAL), so what is done to it is done in this mount namespace only. Changes nothing.
+pub fn root_is_movable() -> bool {
+    nix::unistd::pivot_root("/", "/") == Err(Errno::EBUSY)
+}
+
 /// Takes away what is mounted at `path`, now or when it is no longer busy.
 pub fn detach(path: &str) -> Result<()> {
     nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH)

@@ -153,6 +153,27 @@ pub fn own_mounts(flag: MsFlags) -> impl FnMut() -> Result<()> + Send + Sync + '
     }
 }
 
+/// A mount namespace of its own whose `/` lies on a mount that is shared with every copy of the namespace.
+pub fn on_a_shared_mount() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    let namespace = File::open("/proc/self/ns/mnt")?;
+    // A copy of all, then all away: what is left is the first mount, and the copy is put on that.
+    let flags = libc::AT_RECURSIVE | libc::O_CLOEXEC | 1; // OPEN_TREE_CLONE
+    // SAFETY: the path is a static string; the rest are numbers.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), flags) };
+    checked(tree)?;
+    nix::mount::umount2("/", nix::mount::MntFlags::MNT_DETACH)?;
+    nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED, None::<&str>)?;
+    let (empty, here) = (c"".as_ptr(), c".".as_ptr());
+    // SAFETY: both paths are static strings; the rest are numbers. 4: MOVE_MOUNT_F_EMPTY_PATH.
+    checked(unsafe { libc::syscall(libc::SYS_move_mount, tree, empty, libc::AT_FDCWD, here, 4) })?;
+    nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS)?;
+    // It came shared by being put there.
+    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
+}
+
 /// A session of its own with stdin as the controlling terminal.
 pub fn owns_terminal() -> Result<()> {
     nix::unistd::setsid()?;
