@@ -7,6 +7,7 @@ mod contest;
 mod count;
 mod more;
 mod report;
+mod sleepers;
 mod space;
 mod stats;
 mod sys;
@@ -310,6 +311,10 @@ fn bench(options: &Options, work: &Path, state: &Path) -> Result<bool, Box<dyn E
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if let (Some(sleepers::ARGUMENT), Some(threads)) = (words.next().as_deref(), words.next()) {
+        return if sleepers::sleep(&threads).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let outcome = Options::parse(std::env::args().skip(1)).and_then(|options| {
         // Paths on the command line are relative to where we are; entering a mount namespace changes that.
         let options = Options {

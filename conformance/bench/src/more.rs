@@ -1,5 +1,5 @@
-//! Tables that ask one question each: what a filter adds, what many mounts add, what many containers add, and how many
-//! runs several workers get done.
+//! Tables that ask one question each: what a filter adds, what many mounts, threads and containers of the host add, and
+//! how many runs several workers get done.
 
 use std::error::Error;
 use std::fs;
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::Bench;
 use crate::clock::Outcome;
 use crate::report::Columns;
+use crate::sleepers::Sleepers;
 use crate::stats::Series;
 
 /// Workers that run containers at the same time.
@@ -24,11 +25,17 @@ const RUNS: usize = 8;
 /// Mounts that the host has more than usual.
 const MOUNTS: usize = 1000;
 
+/// Threads that the host has more than usual: those of a busy one.
+const THREADS: usize = 5000;
+/// How often it is few, and then many.
+const TURNS: usize = 3;
+
 /// All tables but the last.
 pub fn questions(bench: &mut Bench, samples: usize, population: usize) -> Result<Vec<Columns>, Box<dyn Error>> {
-    let mut tables = vec![filter(bench, samples)?, mounts(bench, samples.div_ceil(2))?];
+    let half = samples.div_ceil(2);
+    let mut tables = vec![filter(bench, samples)?, mounts(bench, half)?, threads(bench, half)?];
     if population > 0 {
-        tables.push(crowd(bench, population, samples.div_ceil(2))?);
+        tables.push(crowd(bench, population, half)?);
     }
     Ok(tables)
 }
@@ -92,8 +99,23 @@ fn mounts(bench: &mut Bench, samples: usize) -> Result<Columns, Box<dyn Error>> 
     Ok(all)
 }
 
-/// How often it is few, and then many.
-const TURNS: usize = 3;
+/// `run` beside few threads and beside many that sleep, by turns.
+fn threads(bench: &mut Bench, samples: usize) -> Result<Columns, Box<dyn Error>> {
+    let title = format!("run on a host with {THREADS} more threads, 40 ms idle before each");
+    let mut all = empty(bench, &["as it is", "more threads"], &title, true);
+    for (threads, at) in [(0, 0), (THREADS, 1)].repeat(TURNS) {
+        let _sleepers = Sleepers::new(threads)?;
+        for _ in 0..samples.div_ceil(TURNS) {
+            for who in 0..bench.contestants.len() {
+                let id = bench.id();
+                let words = bench.contestants[who].run(&bench.bundles.ending[0], &id);
+                bench.spaces.enter(bench.contestants[who].hidden)?;
+                time(bench, &words, 40, &mut all.table[who][at])?;
+            }
+        }
+    }
+    Ok(all)
+}
 
 /// `create`, `state` and `list` beside few and beside many created containers: by turns, for what a machine does besides
 /// changes from minute to minute.
