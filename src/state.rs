@@ -12,6 +12,7 @@
 //! A line without its newline was never finished and does not count. The lock is a flock on the directory itself.
 
 mod init;
+mod raw;
 mod store;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::{self, Call, Errno, Error, Result};
 
 pub use init::{Init, boot_id, ending, field, identify};
+pub use raw::Raw;
 pub use store::Store;
 
 /// The largest record that is read.
@@ -60,7 +62,7 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Where its cgroups are; the cgroups subject reads it.
-    pub cgroup: serde_json::Value,
+    pub cgroup: Raw,
     /// Bytes of config.json that follow.
     pub config_length: usize,
     /// Bytes of the digest that follow it.
@@ -92,9 +94,9 @@ pub struct Ahead {
 #[serde(rename_all = "lowercase")]
 pub enum Event {
     /// Its cgroups are there; some ancestors had to be made.
-    Cgroup(serde_json::Value),
+    Cgroup(Raw),
     /// The resctrl groups that are made for it.
-    Rdt(serde_json::Value),
+    Rdt(Raw),
     /// Init was born.
     Init(Init),
     /// `create` succeeded.
@@ -253,13 +255,13 @@ impl Record {
     }
 
     /// Where the container's cgroups are, as far as it is known.
-    pub fn cgroup(&self) -> &serde_json::Value {
+    pub fn cgroup(&self) -> &Raw {
         let later = self.events.iter().rev().find_map(|e| if let Event::Cgroup(c) = e { Some(c) } else { None });
         later.unwrap_or(&self.header.cgroup)
     }
 
     /// The resctrl groups that were made for the container, if any; the subject of RDT reads it.
-    pub fn rdt(&self) -> Option<&serde_json::Value> {
+    pub fn rdt(&self) -> Option<&Raw> {
         self.events.iter().rev().find_map(|e| if let Event::Rdt(groups) = e { Some(groups) } else { None })
     }
 

@@ -11,7 +11,7 @@ use crate::identity;
 use crate::intelrdt::{self, Rdt};
 use crate::plan::{HostOp, LISTENER, Plan};
 use crate::seccomp;
-use crate::state::{Event, Header, Record, START_SOCKET, Status, Store};
+use crate::state::{Event, Header, Raw, Record, START_SOCKET, Status, Store};
 use crate::step::{Origin, Stage, Step};
 use crate::sys::{self, Call, Errno, Error};
 use crate::talk::{HostEnd, HostSays, InitSays};
@@ -137,15 +137,15 @@ pub fn kill_everything(record: &Record, cgroup: Option<&Cgroup>, signal: i32) ->
 
 /// The container's cgroups, if it has any whose trees still are there.
 pub fn open_cgroup(record: &Record) -> sys::Result<Option<Cgroup>> {
-    match serde_json::from_value::<Placement>(record.cgroup().clone()) {
-        Ok(placement) if !placement.is_none() && placement.is_ours() => open(&placement),
+    match record.cgroup().read::<Placement>() {
+        Some(placement) if !placement.is_none() && placement.is_ours() => open(&placement),
         _ => Ok(None),
     }
 }
 
 /// Whether the container's cgroup says that it is frozen. One that is gone is not.
 pub fn is_frozen(record: &Record) -> sys::Result<bool> {
-    let Ok(placement) = serde_json::from_value::<Placement>(record.cgroup().clone()) else { return Ok(false) };
+    let Some(placement) = record.cgroup().read::<Placement>() else { return Ok(false) };
     match open(&placement.freezer())?.map_or(Ok(false), |cgroup| cgroup.is_frozen()) {
         Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENODEV) => Ok(false),
         other => other,
@@ -161,16 +161,15 @@ fn open(placement: &Placement) -> sys::Result<Option<Cgroup>> {
 
 /// Removes the container's cgroups.
 pub fn remove_cgroups(record: &Record) -> sys::Result<()> {
-    match serde_json::from_value::<Placement>(record.cgroup().clone()) {
-        Ok(placement) if !placement.is_none() && placement.is_ours() => Cgroup::destroy(&placement),
+    match record.cgroup().read::<Placement>() {
+        Some(placement) if !placement.is_none() && placement.is_ours() => Cgroup::destroy(&placement),
         _ => Ok(()),
     }
 }
 
 /// Ends the unit that systemd has made for the container, if it has. Its cgroups are gone by now.
 pub fn release_unit(record: &Record) -> sys::Result<()> {
-    let placement: Option<Placement> = serde_json::from_value(record.cgroup().clone()).ok();
-    match placement.filter(Placement::is_ours).and_then(|p| p.unit) {
+    match record.cgroup().read::<Placement>().filter(Placement::is_ours).and_then(|p| p.unit) {
         Some(unit) => cgroups::systemd::release(&unit),
         None => Ok(()),
     }
@@ -178,7 +177,7 @@ pub fn release_unit(record: &Record) -> sys::Result<()> {
 
 /// Removes the resctrl groups that the container's creation made.
 pub fn remove_rdt(record: &Record) -> sys::Result<()> {
-    match record.rdt().and_then(|value| serde_json::from_value::<Rdt>(value.clone()).ok()) {
+    match record.rdt().and_then(Raw::read::<Rdt>) {
         Some(rdt) => rdt.remove(),
         None => Ok(()),
     }
@@ -190,7 +189,7 @@ pub fn update_rdt(record: &mut Record, mount: &str, lines: &[String]) -> sys::Re
     let asked = config.pointer("/linux/intelRdt").filter(|asked| asked.is_object());
     let named = asked.and_then(|asked| asked.get("closID")?.as_str()).filter(|name| !name.is_empty());
     let dir = intelrdt::group(mount, named, &record.header.id);
-    let mut rdt: Rdt = record.rdt().and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let mut rdt: Rdt = record.rdt().and_then(Raw::read).unwrap_or_default();
     let cgroup = open_cgroup(record)?;
     let threads = || sys::process::threads(&cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::pids)?);
     let configured = asked.is_some();
@@ -204,7 +203,7 @@ pub fn take_back_rdt(record: &mut Record, mut rdt: Rdt, changed: intelrdt::Chang
 }
 
 fn note_rdt(record: &mut Record, rdt: &Rdt) -> sys::Result<()> {
-    record.note(Event::Rdt(serde_json::to_value(rdt).unwrap_or_default()))
+    record.note(Event::Rdt(Raw::of(rdt)))
 }
 
 /// Waits until a process has ended; false when the time ran out.

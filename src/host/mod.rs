@@ -26,7 +26,7 @@ use crate::namespaces::Opened;
 use crate::plan::{HostOp, InitOp, Plan};
 use crate::rootfs::Sources;
 use crate::seccomp::Program;
-use crate::state::{self, Event, Header, Record, START_SOCKET, Status, Store};
+use crate::state::{self, Event, Header, Raw, Record, START_SOCKET, Status, Store};
 use crate::step::{Origin, Stage, Step};
 use crate::sys::process::Born;
 use crate::sys::{self, Call, Errno, Error};
@@ -144,7 +144,7 @@ pub type BeInit<'a> = &'a dyn Fn(&Plan, Prepared, talk::InitEnd, &Header) -> i32
 pub fn create<'a>(order: Order<'a>, store: Store, be_init: BeInit<'_>, watch: &mut Watch) -> Result<Host<'a>, Trouble> {
     let plan = order.plan;
     let mut header = order.header;
-    header.cgroup = serde_json::to_value(order.placement).unwrap_or_default();
+    header.cgroup = Raw::of(order.placement);
     let record = watch.step(Stage::Prepare, 0, || store.reserve(header, order.config))?;
     let (rdt, adopted) = (Rdt::default(), Opened::default());
     let mut host = Host {
@@ -220,7 +220,7 @@ impl Host<'_> {
             prepared.join = Some(cgroup.join()?);
             let now = cgroup.placement();
             if now != *placement {
-                self.record.note(Event::Cgroup(serde_json::to_value(now).unwrap_or_default()))?;
+                self.record.note(Event::Cgroup(Raw::of(&now)))?;
             }
         }
         Ok(())
@@ -233,8 +233,7 @@ impl Host<'_> {
                 cgroup.apply(&step)?;
                 // From here on the unit is this container's, whatever happens to us.
                 if matches!(op, cgroups::Op::StartUnit { .. }) {
-                    let now = serde_json::to_value(cgroup.placement()).unwrap_or_default();
-                    self.record.note(Event::Cgroup(now))?;
+                    self.record.note(Event::Cgroup(Raw::of(&cgroup.placement())))?;
                 }
                 Ok(())
             }
@@ -244,7 +243,7 @@ impl Host<'_> {
 
     fn apply_rdt(&mut self, op: &intelrdt::Op, pid: i32) -> sys::Result<()> {
         let Self { rdt, record, .. } = self;
-        rdt.apply(op, pid, &mut |rdt| record.note(Event::Rdt(serde_json::to_value(rdt).unwrap_or_default())))
+        rdt.apply(op, pid, &mut |rdt| record.note(Event::Rdt(Raw::of(rdt))))
     }
 
     fn birth(&mut self, prepared: Prepared, be_init: BeInit<'_>, watch: &mut Watch) -> Result<(), Trouble> {
