@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
-use oci_spec::runtime::{Hook, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::cgroups::Placement;
 use crate::cli::{CgroupManager, Global, PlanFlags};
 use crate::facts::Facts;
+use crate::hooks::{self, Point};
 use crate::host;
 use crate::log::{Log, rfc3339};
 use crate::plan::{self, Options, Plan};
@@ -82,14 +83,13 @@ pub fn plan(raw: Vec<u8>, facts: &Facts, options: &Options, log: &Log) -> Result
 /// What verbs that come later will ask.
 pub fn ahead(spec: &Spec) -> Ahead {
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
-    let hooks = spec.hooks().as_ref();
-    let any = |hooks: Option<&Option<Vec<Hook>>>| hooks.and_then(Option::as_ref).is_some_and(|list| !list.is_empty());
+    let any = |point| !hooks::listed(spec, point).is_empty();
     Ahead {
         process: spec.process().is_some(),
         own_pids: namespaces
             .is_some_and(|all| all.iter().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())),
-        poststart: any(hooks.map(oci_spec::runtime::Hooks::poststart)),
-        poststop: any(hooks.map(oci_spec::runtime::Hooks::poststop)),
+        poststart: any(Point::Poststart),
+        poststop: any(Point::Poststop),
     }
 }
 
