@@ -4,8 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// JSON as text. Most verbs never look into it, and a text is read past in a tenth of the time that it takes to make a tree
-/// of it.
+/// JSON as text. Most verbs never look into it, and a text is only read past: no tree is made of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Raw(Box<RawValue>);
