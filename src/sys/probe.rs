@@ -63,6 +63,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_version_is_that_of_the_release() {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let (major, minor) = kernel();
+        assert!(major > 0 && release.starts_with(&format!("{major}.{minor}")), "{release}");
+    }
+
+    #[test]
     fn what_we_use_is_there_and_what_can_not_be_asked_for_is_not() {
         assert!(has(Call::Clone) && has(Call::Open) && has(Call::PidfdOpen) && has(Call::CloseRange));
         assert!(!has(Call::Umask));
