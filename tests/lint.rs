@@ -169,8 +169,7 @@ fn onto_our_own(trace: &Trace, call: &str) -> bool {
 
 /// L3, L4, L5: after the pivot nothing is opened under /proc by its name; no name of the image is given whole.
 fn paths(seen: &Seen, found: &mut Vec<String>) {
-    let pivot = seen.init.position("pivot_root(").or_else(|| seen.init.position("umount2(\"/\""));
-    let Some(pivot) = pivot else { return };
+    let Some(pivot) = seen.init.position("pivot_root(") else { return };
     let later = seen.init.0[pivot..].iter().filter(|call| call.contains("\"/proc/") && !call.starts_with("exec"));
     found.extend(later.map(|call| format!("L4 {call}")));
     let whole = seen

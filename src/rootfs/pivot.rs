@@ -6,7 +6,7 @@ use nix::fcntl::OFlag;
 
 use super::paths::Root;
 use crate::sys::mount::Filesystem;
-use crate::sys::{self, Call, Errno, Error, Result};
+use crate::sys::{self, Errno, Result};
 
 /// pivot_root(".", ".") needs no directory for the old root: it ends up on top of the new one, and is taken away there.
 pub(super) fn pivot(root: &Root) -> Result<()> {
@@ -19,19 +19,13 @@ pub(super) fn pivot(root: &Root) -> Result<()> {
 /// have the old root as its own; in a mount namespace that was made for init there is init alone. Gives what is to be closed.
 pub(super) fn exchange(root: &Root) -> Result<OwnedFd> {
     let namespace = sys::fs::open_host("/proc/self/ns/mnt", OFlag::O_RDONLY)?;
-    // What lies on a shared mount is unmounted wherever that is shared, and nothing but this call tells of the one below `/`.
-    let gone = match sys::mount::root_is_movable() {
-        true => sys::mount::detach("/"),
-        false => Err(Error::new(Call::PivotRoot, Errno::EINVAL)),
-    };
-    match gone {
-        // Or it is the first mount of all, as on an initramfs, or no mount, as after a chroot. Nothing has changed.
-        Err(e) if e.errno == Errno::EINVAL => {
-            sys::mount::attach(root, sys::fs::open_host("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
-            return pivot(root).map(|()| namespace);
-        }
-        done => done?,
+    // What lies on a shared mount is unmounted wherever that is shared, and nothing but this call tells of the one below
+    // `/`. Nor can a `/` be taken away that is locked to the mounts in it.
+    if !sys::mount::root_is_movable() {
+        sys::mount::attach(root, sys::fs::open_host("/", OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
+        return pivot(root).map(|()| namespace);
     }
+    sys::mount::detach("/")?;
     // Who joins a mount namespace, be it his own, has as `/` what lies on top of its first mount. Nothing does, now.
     sys::process::setns(&namespace, libc::CLONE_NEWNS)?;
     sys::mount::attach_at(root, sys::fs::cwd(), ".")?;

@@ -218,7 +218,8 @@ pub fn pivot_here() -> Result<()> {
 }
 
 /// Whether pivot_root(2) has nothing against a move of `/` but that it would be moved onto itself (EBUSY): neither it nor
-/// the mount below it is shared (EINVAL), so what is done to it is done in this mount namespace only. Changes nothing.
+/// the mount below it is shared, so what is done to it is done in this mount namespace only, and it isn't locked (EINVAL).
+/// Changes nothing.
 pub fn root_is_movable() -> bool {
     nix::unistd::pivot_root("/", "/") == Err(Errno::EBUSY)
 }
